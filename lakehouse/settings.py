@@ -1,0 +1,49 @@
+"""What is set outside a campaign file: `LAKEHOUSE_*` environment variables (and the ordinary `AWS_*`,
+`HF_TOKEN`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lakehouse.errors import UsageError
+
+OPEN_DATA_URL = "https://inaturalist-open-data.s3.amazonaws.com"
+
+
+class Settings(BaseSettings):
+    """Settings in force; secrets are masked wherever they are printed."""
+
+    model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", extra="ignore", frozen=True)
+
+    root: str = Field("./lake", description="The lake: a local path or s3://bucket/prefix")
+    source: str = Field(
+        OPEN_DATA_URL, description="iNaturalist Open Data or a mirror: https://, http://, s3://, path"
+    )
+    campaigns: Path = Field(Path("campaigns"), description="Folder of campaign files")
+    connections: int = Field(64, ge=1, le=1024, description="Concurrent photo downloads per process")
+    rate: float | None = Field(None, gt=0, description="Requests per second and host; unset: no fixed limit")
+    public_url: str | None = Field(
+        None, description="Where the lake's files can be read by others, if anywhere"
+    )
+    ckan_url: str | None = Field(None, description="CKAN to publish to")
+    ckan_token: SecretStr | None = Field(None, description="CKAN API token")
+    s3_endpoint: str | None = Field(None, description="S3 endpoint other than AWS")
+    aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
+    aws_secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    aws_session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
+    aws_region: str = Field("us-east-1", validation_alias="AWS_REGION")
+    hf_token: SecretStr | None = Field(None, validation_alias="HF_TOKEN")
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment; raises UsageError naming the variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = str(first["loc"][0])
+        variable = name if name.isupper() else f"LAKEHOUSE_{name.upper()}"
+        raise UsageError(f"{variable}: {first['msg']}; correct it in the environment") from None
