@@ -251,7 +251,7 @@ class Lake:
         download) and spill."""
         temporary = tempfile.gettempdir() if not self.is_local else str(self.path / ".tmp")
         # Neither may be set twice once it is in use.
-        if connection.execute("SELECT current_setting('temp_directory')").fetchone() != (temporary,):
+        if connection.execute("SELECT current_setting('temp_directory')").fetchall() != [(temporary,)]:
             connection.execute("SET temp_directory = ?", [temporary])
         if not self.is_local and "s3" not in connection.list_filesystems():
             connection.register_filesystem(FsspecStore("s3", **self._s3_config()))

@@ -1,0 +1,7 @@
+"""What is made: thin software-defined assets over `lakehouse/`, their checks, partitions, jobs and the
+metadata people look at."""
+
+from assets.campaign import CampaignAssets, build_campaign
+from assets.source import SourceAssets, build_source
+
+__all__ = ["CampaignAssets", "SourceAssets", "build_campaign", "build_source"]

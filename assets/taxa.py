@@ -1,0 +1,187 @@
+"""Selection and shards by taxon: the partitioned assets, and the job that builds many taxa in one run.
+
+Both run the same function. The job takes an explicit list of keys because a range of partitions must be
+contiguous and one run a taxon costs seconds of overhead; without keys it builds every partition that is not
+up to date. Materializations are logged one by one as they are done, so a run that fails at the end leaves the
+taxa that went well materialized.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+from pydantic import Field
+
+from assets import describe
+from assets.failures import told_plainly
+from assets.names import OWNER, asset_key, identifier, partitions_of
+from assets.plan import register
+from lakehouse.campaign import Campaign
+from lakehouse.errors import LakehouseError
+from lakehouse.images.partition import PartitionBuild, build_partition, stored_images
+from lakehouse.lake import Lake
+from lakehouse.metadata.partitions import load_plan
+from lakehouse.progress import task
+from lakehouse.sources import open_source, source_name_of
+from resources.lake import LakeDuckDB, LakeResource
+
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
+
+class Partitions(dg.Config):
+    """Which partitions to build."""
+
+    partitions: list[str] = Field([], description="Keys; none named: every partition that is not up to date")
+
+
+@dataclass(frozen=True, slots=True)
+class TaxaDefinitions:
+    """The two partitioned assets, and the job over many partitions."""
+
+    assets: dg.AssetsDefinition
+    job: dg.JobDefinition
+
+
+def build_taxa(campaign: Campaign) -> TaxaDefinitions:
+    """`<campaign>/selection` and `<campaign>/shards`, and the job `<campaign>_taxa`."""
+    group = identifier(campaign.name)
+
+    def spec(asset: str, after: str, kinds: set[str], description: str) -> dg.AssetSpec:
+        return dg.AssetSpec(
+            asset_key(campaign.name, asset),
+            deps=[asset_key(campaign.name, after)],
+            group_name=group,
+            owners=[OWNER],
+            kinds=kinds,
+            description=description,
+            skippable=True,
+        )
+
+    @dg.multi_asset(
+        name=f"{group}_selection_and_shards",
+        specs=[
+            spec(
+                "selection",
+                "plan",
+                {"duckdb", "parquet"},
+                "The photos of one taxon that the campaign wants, with label and split; each one left out is "
+                "counted under the rule (licence, quality, place, …) that left it out.",
+            ),
+            spec(
+                "shards",
+                "selection",
+                {"python", "http", "webdataset"},
+                "The photographs of one taxon: fetched once, checked, kept in WebDataset shards.",
+            ),
+        ],
+        partitions_def=partitions_of(campaign.name),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+    )
+    def selection_and_shards(
+        context: dg.AssetExecutionContext, lake: LakeResource, duckdb: LakeDuckDB
+    ) -> Iterator[dg.MaterializeResult]:
+        wanted = {key.path[-1] for key in context.selected_asset_keys}
+        _build_partitions(context, campaign, lake, duckdb, list(context.partition_keys), wanted)
+        yield from ()
+
+    @dg.op(
+        name=f"{group}_build_taxa",
+        description="Builds the named partitions, or all that are not up to date, in one run.",
+    )
+    def build_many(
+        context: dg.OpExecutionContext, config: Partitions, lake: LakeResource, duckdb: LakeDuckDB
+    ) -> None:
+        _build_partitions(context, campaign, lake, duckdb, config.partitions, {"selection", "shards"})
+
+    @dg.job(
+        name=f"{group}_taxa",
+        executor_def=dg.in_process_executor,
+        tags={"campaign": campaign.name},
+        description="Select and fetch the photographs of many taxa in one run.",
+    )
+    def taxa() -> None:
+        build_many()
+
+    return TaxaDefinitions(selection_and_shards, taxa)
+
+
+def _build_partitions(
+    context: Context,
+    campaign: Campaign,
+    lake: LakeResource,
+    duckdb: LakeDuckDB,
+    keys: Sequence[str],
+    wanted: set[str],
+) -> None:
+    """Build partitions one after the other; the ones that failed are named when the others are done."""
+    failures: dict[str, str] = {}
+    with told_plainly():
+        opened = lake.open()
+        plan = load_plan(opened, campaign.name)
+        chosen = keys or [partition.key for partition in plan.partitions]
+        register(context.instance, campaign.name, chosen)
+        with (
+            open_source(campaign.source, opened) as source,
+            duckdb.on(opened) as connection,
+            task("taxa", len(chosen), "partition") as progress,
+        ):
+            for key in chosen:
+                try:
+                    built = build_partition(opened, campaign, plan, key, source, connection)
+                except LakehouseError as error:
+                    failures[key] = str(error)
+                    context.log.error(f"{key}: {error}")
+                else:
+                    # What was asked for by name is logged even if it was up to date; the rest only if it
+                    # changed.
+                    if "selection" in wanted and (keys or built.selected_anew):
+                        context.log_event(_selection_event(campaign, built, plan.release))
+                    if "shards" in wanted and (keys or built.fetch):
+                        context.log_event(_shards_event(campaign, opened, built))
+                progress.advance(note=key)
+    if failures:
+        named = ", ".join(list(failures)[:20]) + (", …" if len(failures) > 20 else "")
+        first = next(iter(failures.values()))
+        raise dg.Failure(
+            f"{len(failures)} of {len(chosen)} partitions failed ({named}); the first: {first}",
+            metadata={"failures": dg.MetadataValue.json(failures)},
+            allow_retries=False,
+        )
+
+
+def _selection_event(campaign: Campaign, built: PartitionBuild, release: str) -> dg.AssetMaterialization:
+    report = built.selection
+    return dg.AssetMaterialization(
+        asset_key(campaign.name, "selection"),
+        partition=built.key,
+        tags={"dagster/data_version": report.digest},
+        metadata={
+            "release": release,
+            "considered": report.considered,
+            "dagster/row_count": report.selected,
+            "labels": report.labels,
+            "left out": describe.count_table(report.excluded, "rule"),
+        },
+    )
+
+
+def _shards_event(campaign: Campaign, lake: Lake, built: PartitionBuild) -> dg.AssetMaterialization:
+    state, fetch = built.state, built.fetch
+    images = stored_images(lake, campaign, source_name_of(campaign.source), built.key, describe.THUMBNAILS)
+    return dg.AssetMaterialization(
+        asset_key(campaign.name, "shards"),
+        partition=built.key,
+        tags={"dagster/data_version": state.digest},
+        metadata={
+            **state.outcomes,
+            "dagster/row_count": state.outcomes["stored"],
+            "bytes": state.bytes,
+            "fetched now": fetch.fetched_now if fetch else 0,
+            "photos per second": round(fetch.fetched_now / fetch.seconds, 1)
+            if fetch and fetch.seconds
+            else 0.0,
+            "outcomes by reason": describe.count_table(fetch.by_reason if fetch else {}, "reason"),
+            **({"thumbnails": describe.thumbnails(images)} if images else {}),
+        },
+    )

@@ -1,0 +1,85 @@
+"""A self-contained dataset in a folder: images, manifest, attribution, Croissant, card, checksums."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from lakehouse.catalog.attribution import changes_of, write_attribution
+from lakehouse.catalog.card import render_card
+from lakehouse.catalog.croissant import describe, to_json
+from lakehouse.catalog.files import DatasetFile, describe_file, media_type, shard_name
+from lakehouse.catalog.publish import pictures
+from lakehouse.catalog.statistics import summarize
+from lakehouse.errors import UsageError
+from lakehouse.snapshots.export import Format, write_archives, write_folders, write_manifest
+from lakehouse.snapshots.read import Snapshot
+
+
+def export_dataset(snapshot: Snapshot, directory: Path, layout: Format) -> list[DatasetFile]:
+    """Write a snapshot to the new folder `directory`; it appears when everything is in it.
+
+    A WebDataset export is described by `croissant.json` as well; a folder of images has one file per photo,
+    which Croissant would list one by one, so there the manifest and the card describe it.
+
+    Returns
+    -------
+    list[DatasetFile]
+        Every file but `checksums.txt`, which lists them in the form of sha256sum.
+
+    Raises
+    ------
+    UsageError
+        `directory` is there and not empty.
+    """
+    directory = directory.absolute()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"{directory} is not empty; give a new folder")
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    files = _fill(snapshot, partial, layout)
+    if directory.exists():
+        directory.rmdir()
+    partial.rename(directory)
+    return files
+
+
+def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]:
+    version, root, placement = snapshot.version, snapshot.root, folder / ".placement.parquet"
+    if layout is Format.webdataset:
+        images = write_archives(snapshot, folder, shard_name, placement)
+    else:
+        images = write_folders(snapshot, folder, placement)
+    files = [
+        DatasetFile(file.name, file.name, file.sha256, file.size, media_type(file.name), "shard", file.split)
+        for file in images
+    ]
+    manifest, attribution = folder / "manifest.parquet", folder / "attribution.parquet"
+    write_manifest(snapshot, manifest, placement)
+    placement.unlink()
+    frame = pl.scan_parquet(manifest)
+    write_attribution(frame, attribution, changes_of(str(root.parameters["image"])))
+    statistics = summarize(frame)
+    files.append(describe_file(manifest, manifest.name, "manifest"))
+    files.append(describe_file(attribution, attribution.name, "attribution"))
+    described = list(files)
+    links: dict[str, str] = {}
+    for name, data in pictures(snapshot, statistics).items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        links[path.stem] = name
+        files.append(describe_file(path, name, "figure"))
+    if layout is Format.webdataset:
+        croissant = folder / "croissant.json"
+        croissant.write_bytes(to_json(describe(version, root, statistics, described)))
+        files.append(describe_file(croissant, croissant.name, "croissant"))
+    card = folder / "README.md"
+    card.write_text(render_card(version, root, statistics, described, links), encoding="utf-8")
+    files.append(describe_file(card, card.name, "card"))
+    sums = "".join(f"{file.sha256}  {file.name}\n" for file in sorted(files, key=lambda file: file.name))
+    (folder / "checksums.txt").write_text(sums, encoding="utf-8")
+    return files

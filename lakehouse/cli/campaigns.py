@@ -1,0 +1,205 @@
+"""Commands on a campaign: plan, build, refresh, publish."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lakehouse.campaign import Campaign, load_campaign
+from lakehouse.cli import runs
+from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, out, table
+from lakehouse.errors import NotFoundError, UsageError
+from lakehouse.images.estimate import estimate
+from lakehouse.lake import Lake, open_lake
+from lakehouse.metadata.partitions import load_plan
+from lakehouse.metadata.selection import preview
+from lakehouse.settings import load_settings
+from lakehouse.snapshots import refs
+from lakehouse.snapshots.read import catalog_folder
+from lakehouse.sources import source_name_of
+
+CampaignFile = Annotated[
+    Path, typer.Argument(metavar="CAMPAIGN", help="A campaign file, or the name of one in campaigns/.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    for command in (plan, build, refresh, publish):
+        app.command()(command)
+
+
+def find_campaign(path: Path) -> Campaign:
+    """The campaign in the file `path`, or the one of that name in LAKEHOUSE_CAMPAIGNS."""
+    named = load_settings().campaigns / f"{path}.yaml"
+    return load_campaign(named if not path.suffix and not path.exists() and named.exists() else path)
+
+
+def plan(campaign: CampaignFile, as_json: Json = False) -> None:
+    """Before any photo is fetched: photos, labels, licences, long tail, partitions, bytes and time."""
+    chosen, lake = find_campaign(campaign), open_lake()
+    with bars(as_json):
+        runs.prepare(lake, chosen, refresh=False)
+        made = load_plan(lake, chosen.name)
+        with lake.connect() as connection:
+            seen = preview(lake, chosen, made, connection)
+    guess = estimate(lake, source_name_of(chosen.source), chosen.image, seen.photos)
+    document = {
+        "campaign": chosen.name,
+        "release": made.release,
+        "photos": seen.photos,
+        "labels": len(seen.labels),
+        "licenses": seen.licenses,
+        "label_counts": {label.label: label.photos for label in seen.labels},
+        "excluded": seen.excluded,
+        "partitions": {partition.key: partition.photos for partition in made.partitions},
+        "estimated_bytes": guess.bytes,
+        "estimated_seconds": guess.seconds,
+        "estimate_basis": guess.basis,
+    }
+    if as_json:
+        emit(document)
+        return
+    out.print(f"[bold]{chosen.title}[/]")
+    facts(
+        {
+            "release": made.release,
+            "photos": seen.photos,
+            "labels": len(seen.labels),
+            "partitions": len(made.partitions),
+            "bytes": f"about {human_bytes(guess.bytes)} ({guess.basis})",
+            "time": f"about {guess.seconds / 3600:.1f} h at 100 Mbit/s",
+        }
+    )
+    table("licences", ("licence", "photos"), by_size(seen.licenses))
+    table("left out", ("rule", "photos"), seen.excluded.items())
+    counts = [(label.label, label.photos) for label in seen.labels]
+    shown = counts if len(counts) <= 20 else [*counts[:12], ("…", ""), *counts[-7:]]
+    table("long tail", (chosen.label, "photos"), shown)
+    out.print(f"next: [bold]lakehouse build {campaign}[/]")
+
+
+def build(
+    campaign: CampaignFile,
+    taxon: Annotated[
+        list[str] | None, typer.Option(help="Build only this partition (key, id or name); repeat.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Materialize the campaign through Dagster; resumes, and does only what changed."""
+    _build(campaign, refresh=False, taxa=taxon or [], as_json=as_json)
+
+
+def refresh(campaign: CampaignFile, as_json: Json = False) -> None:
+    """Take in a new dump if there is one, then build."""
+    _build(campaign, refresh=True, taxa=[], as_json=as_json)
+
+
+def publish(
+    ref: Annotated[str, typer.Argument(help="The newest version of a campaign, name@latest.")],
+    as_json: Json = False,
+) -> None:
+    """Create or update the version's catalogue entries."""
+    lake, settings = open_lake(), load_settings()
+    version = refs.resolve(lake, ref)
+    newest = refs.resolve(lake, f"{version.campaign}@latest")
+    if version != newest:
+        raise UsageError(f"{ref} is not the newest version; the catalogue shows {newest.ref}")
+    chosen = find_campaign(Path(version.campaign))
+    if chosen.publish.ckan is None:
+        raise UsageError(
+            f"{chosen.path}: nothing to publish to; add publish: {{ckan: {{organization: ...}}}}"
+        )
+    if not settings.ckan_url or not settings.ckan_token:
+        raise UsageError("set LAKEHOUSE_CKAN_URL and LAKEHOUSE_CKAN_TOKEN to publish to CKAN")
+    with bars(as_json):
+        runs.publish(lake, chosen, ["croissant", "dataset_card", "ckan_entry"])
+    url = f"{settings.ckan_url.rstrip('/')}/dataset/{version.campaign}"
+    if as_json:
+        emit({"version": version.ref, "ckan": url})
+    else:
+        out.print(f"published {version.ref} at {url}")
+
+
+def _build(path: Path, *, refresh: bool, taxa: list[str], as_json: bool) -> None:
+    chosen, lake, started = find_campaign(path), open_lake(), time.monotonic()
+    with bars(as_json):
+        built = runs.build(lake, chosen, refresh=refresh, taxa=taxa)
+    if built is None:
+        if as_json:
+            emit({"version": None, "partitions": taxa})
+        else:
+            out.print(f"built {', '.join(taxa)}; next: [bold]lakehouse build {path}[/] for the rest")
+        return
+    summary = summarize(lake, chosen, built, time.monotonic() - started)
+    if as_json:
+        emit(summary)
+    else:
+        show_summary(summary)
+        out.print(
+            f"next: [bold]lakehouse show {built.version.ref}[/], or [bold]lakehouse ui[/] to look around"
+        )
+
+
+def summarize(lake: Lake, campaign: Campaign, built: runs.Built, seconds: float) -> dict[str, Any]:
+    """What a build ended in, as one JSON document."""
+    root = refs.read_root(lake, built.version.snapshot_id)
+    accounting, folder = built.version.accounting, catalog_folder(built.version)
+    files = {
+        name: lake.uri(f"{folder}/{name}") for name in ("croissant.json", "README.md", "manifest.parquet")
+    }
+    return {
+        "campaign": campaign.name,
+        "version": built.version.ref,
+        "new": built.created,
+        "snapshot_id": built.version.snapshot_id,
+        "content_id": root.content_id,
+        "release": built.release,
+        "photos": root.counts.photos,
+        "outcomes": {
+            name: accounting.get(name, 0) for name in ("stored", "gone", "failed", "refused", "rejected")
+        },
+        "accounting": accounting,
+        "fetched": built.fetched,
+        "partitions_materialized": list(built.partitions),
+        "labels": root.counts.labels,
+        "observations": root.counts.observations,
+        "bytes": root.counts.bytes,
+        "splits": root.counts.splits,
+        "licenses": root.counts.licenses,
+        "changes": built.version.changes,
+        "files": {"root": lake.uri(refs.root_key(built.version.snapshot_id)), **files},
+        "seconds": round(seconds, 1),
+    }
+
+
+def show_summary(summary: dict[str, Any]) -> None:
+    """Print a build's summary for people."""
+    state = "new version" if summary["new"] else "nothing new: still"
+    out.print(f"[bold green]{state} {summary['version']}[/] in {summary['seconds']} s")
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in summary["outcomes"].items())
+    total = sum(summary["licenses"].values())
+    mix = ", ".join(f"{code} {count / total:.0%}" for code, count in by_size(summary["licenses"]))
+    facts(
+        {
+            "photos": f"{summary['photos']:,} ({outcomes}; {summary['fetched']:,} fetched now)",
+            "labels": f"{summary['labels']:,} from {summary['observations']:,} observations",
+            "licences": mix,
+            "splits": ", ".join(f"{name} {count:,}" for name, count in summary["splits"].items()),
+            "bytes": human_bytes(summary["bytes"]),
+            "snapshot id": summary["snapshot_id"],
+            "content id": summary["content_id"],
+            **summary["files"],
+        }
+    )
+
+
+def newest(lake: Lake, campaign: str) -> str:
+    """The reference of a campaign's newest version; raises NotFoundError."""
+    version = refs.latest(lake, campaign)
+    if version is None:
+        raise NotFoundError(f"{campaign!r} has no version in {lake.root}; lakehouse build makes one")
+    return version.ref

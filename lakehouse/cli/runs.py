@@ -1,0 +1,227 @@
+"""Running a campaign through Dagster, in this process: the same jobs that the UI and the sensors launch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.campaign import Campaign
+from lakehouse.errors import LakehouseError, UsageError
+from lakehouse.lake import Lake
+from lakehouse.metadata.partitions import load_plan
+from lakehouse.metadata.state import STEPS, steps_to_do
+from lakehouse.snapshots import refs
+from lakehouse.snapshots.model import Version
+from lakehouse.sources import source_name_of
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+class RunFailed(LakehouseError):
+    """A Dagster run failed; `exit_code` is that of the error behind it."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build did: the newest version, whether it is new, photos fetched now, partitions that were
+    materialized."""
+
+    version: Version
+    created: bool
+    fetched: int
+    partitions: tuple[str, ...]
+    release: str
+
+
+def dagster_home(lake: Lake) -> Path:
+    """Where Dagster keeps runs and events: DAGSTER_HOME if set, else `dagster/` in a local lake, else
+    `.dagster/` here."""
+    chosen = os.environ.get("DAGSTER_HOME")
+    return Path(chosen) if chosen else (lake.path / "dagster" if lake.is_local else Path.cwd() / ".dagster")
+
+
+def prepare_home(lake: Lake) -> Path:
+    """Make DAGSTER_HOME with the project's `dagster.yaml` (kept if it is there already) and point this
+    process at it."""
+    home = dagster_home(lake).absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copy(Path(__file__).parents[2] / "dagster.yaml", home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ["LAKEHOUSE_ROOT"] = lake.root
+    return home
+
+
+def prepare(lake: Lake, campaign: Campaign, *, refresh: bool) -> None:
+    """Bring metadata and plan up to date: from the newest dump if `refresh` or if there is none, else from
+    the lake's."""
+    with _session(lake, campaign) as session:
+        session.prepare(refresh)
+
+
+def build(lake: Lake, campaign: Campaign, *, refresh: bool = False, taxa: Sequence[str] = ()) -> Built | None:
+    """Materialize what is not up to date; None if only some taxa were asked for and others are still to be
+    built.
+
+    Raises
+    ------
+    RunFailed
+        A run failed; everything that was done is kept, and the next build goes on from there.
+    """
+    with _session(lake, campaign) as session:
+        session.prepare(refresh)
+        plan = load_plan(lake, campaign.name)
+        keys = _chosen([partition.key for partition in plan.partitions], taxa)
+        before = refs.latest(lake, campaign.name)
+        events = session.run(
+            "taxa", {"ops": {f"{session.group}_build_taxa": {"config": {"partitions": keys}}}}
+        )
+        if keys and not session.complete(plan):
+            return None
+        session.run("snapshot")
+        version = refs.resolve(lake, f"{campaign.name}@latest")
+        return Built(
+            version=version,
+            created=before is None or before.snapshot_id != version.snapshot_id,
+            fetched=sum(int(_number(event.metadata.get("fetched now"))) for event in events),
+            partitions=tuple(sorted({event.partition for event in events if event.partition})),
+            release=plan.release,
+        )
+
+
+def publish(lake: Lake, campaign: Campaign, assets: Sequence[str]) -> None:
+    """Materialize the named catalogue assets of the newest version."""
+    with _session(lake, campaign) as session:
+        session.materialize(assets)
+
+
+@contextmanager
+def _session(lake: Lake, campaign: Campaign) -> Iterator[_Session]:
+    prepare_home(lake)
+    # Dagster takes seconds to import; commands that only read the lake never do.
+    import dagster as dg
+
+    from lakehouse.definitions import build_definitions
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        definitions = build_definitions([campaign], lake.settings.model_copy(update={"root": lake.root}))
+    with dg.DagsterInstance.get() as instance:
+        yield _Session(lake, campaign, definitions, instance)
+
+
+class _Session:
+    """One campaign's jobs on one Dagster instance."""
+
+    def __init__(
+        self, lake: Lake, campaign: Campaign, definitions: dg.Definitions, instance: dg.DagsterInstance
+    ) -> None:
+        self.lake, self.campaign, self.definitions, self.instance = lake, campaign, definitions, instance
+        self.group = campaign.name.replace("-", "_")
+        self.source = source_name_of(campaign.source)
+
+    def prepare(self, refresh: bool) -> None:
+        """Materialize the shared assets and the plan, from the first one that is missing or out of date."""
+        steps = STEPS if refresh else steps_to_do(self.lake, self.campaign, self.source)
+        source = self.source.replace("-", "_")
+        assets = {
+            "raw": [f"{source}/raw_{table}" for table in ("observations", "observers", "photos", "taxa")],
+            "taxa": [f"{source}/taxa"],
+            "photos": [f"{source}/photos"],
+            "plan": [f"{self.group}/plan"],
+        }
+        if steps:
+            self.run("prepare", assets=[asset for step in steps for asset in assets[step]])
+
+    def complete(self, plan: Any) -> bool:
+        """Whether every partition of the plan has been built for this plan."""
+        from lakehouse.images.partition import is_built
+
+        return all(is_built(self.lake, self.campaign, plan, partition.key) for partition in plan.partitions)
+
+    def materialize(self, assets: Sequence[str]) -> None:
+        """Run the snapshot job for just these assets of the campaign."""
+        self.run("snapshot", assets=[f"{self.group}/{asset}" for asset in assets])
+
+    def run(
+        self, phase: str, config: dict[str, Any] | None = None, assets: Sequence[str] | None = None
+    ) -> list[dg.AssetMaterialization]:
+        """Run one of the campaign's jobs here; returns what it materialized, raises RunFailed with the
+        first reason."""
+        import dagster as dg
+
+        job = self.definitions.resolve_job_def(f"{self.group}_{phase}")
+        selection = None if assets is None else [dg.AssetKey(asset.split("/")) for asset in assets]
+        result = job.execute_in_process(
+            instance=self.instance,
+            run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            asset_selection=selection,
+            raise_on_error=False,
+            tags={"launched_by": "lakehouse"},
+        )
+        if not result.success:
+            raise _explained(result)
+        return [
+            event.step_materialization_data.materialization
+            for event in result.all_events
+            if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION
+        ]
+
+
+def _explained(result: dg.ExecuteInProcessResult) -> RunFailed:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                code = 2 if _is_campaign_error(data.error) else 1
+                return RunFailed(data.user_failure_data.description, code)
+            error = data.error
+            while error and error.cause:
+                error = error.cause
+            return RunFailed(
+                f"{event.step_key} failed: {error.message.strip() if error else 'no reason given'}"
+            )
+    return RunFailed("the run failed before its first step; look at it with lakehouse ui")
+
+
+def _is_campaign_error(error: Any) -> bool:
+    while error is not None:
+        if error.cls_name in {"CampaignError", "UsageError"}:
+            return True
+        error = error.cause
+    return False
+
+
+def _chosen(keys: Sequence[str], taxa: Sequence[str]) -> list[str]:
+    """The partitions that `--taxon` names: by key, by taxon id, or by the name in the key."""
+    chosen: list[str] = []
+    for taxon in taxa:
+        slug = taxon.strip().lower().replace(" ", "-")
+        found = [
+            key
+            for key in keys
+            if key == slug or key.rpartition("-")[2] == slug or key.rpartition("-")[0] == slug
+        ]
+        if not found:
+            raise UsageError(
+                f"--taxon {taxon}: the campaign has no such partition; it has {', '.join(keys[:40])}"
+            )
+        chosen += found
+    return chosen
+
+
+def _number(value: Any) -> float:
+    return float(value.value) if value is not None else 0.0

@@ -1,0 +1,198 @@
+"""Commands on versions: snapshots, show, diff, verify, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lakehouse.catalog.bundle import export_dataset
+from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, out, table
+from lakehouse.errors import NotFoundError
+from lakehouse.lake import open_lake
+from lakehouse.snapshots import diff as diffs
+from lakehouse.snapshots import refs
+from lakehouse.snapshots import verify as verification
+from lakehouse.snapshots.export import Format
+from lakehouse.snapshots.read import Snapshot, catalog_folder
+
+Ref = Annotated[str, typer.Argument(metavar="REF", help="name@v3, name@latest, or a snapshot id.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    for command in (snapshots, show, diff, verify, export):
+        app.command()(command)
+
+
+def snapshots(
+    campaign: Annotated[str, typer.Argument(help="The campaign's name.")], as_json: Json = False
+) -> None:
+    """List a campaign's versions."""
+    lake = open_lake()
+    found = refs.versions(lake, Path(campaign).stem if campaign.endswith((".yaml", ".yml")) else campaign)
+    if not found:
+        known = ", ".join(lake.folders("refs")) or "none"
+        raise NotFoundError(
+            f"{campaign!r} has no version in {lake.root} (campaigns there: {known}); build it first"
+        )
+    rows = [(version, refs.read_root(lake, version.snapshot_id).counts) for version in found]
+    if as_json:
+        emit([{**version.model_dump(mode="json"), "counts": counts.model_dump()} for version, counts in rows])
+        return
+    table(
+        found[-1].about.title,
+        ("version", "made", "photos", "labels", "bytes", "changes", "snapshot"),
+        [
+            (
+                version.ref,
+                version.created_at,
+                counts.photos,
+                counts.labels,
+                human_bytes(counts.bytes),
+                ", ".join(f"{kind} {count:,}" for kind, count in version.changes.items() if count) or "none",
+                version.snapshot_id[:12],
+            )
+            for version, counts in rows
+        ],
+    )
+
+
+def show(ref: Ref, as_json: Json = False) -> None:
+    """Describe one version."""
+    lake = open_lake()
+    snapshot = Snapshot(lake, refs.resolve(lake, ref))
+    version, root = snapshot.version, snapshot.root
+    folder = catalog_folder(version)
+    files = {
+        name: lake.uri(f"{folder}/{name}")
+        for name in ("croissant.json", "README.md")
+        if lake.exists(f"{folder}/{name}")
+    }
+    if as_json:
+        emit(
+            {"version": version.model_dump(mode="json"), "root": root.model_dump(mode="json"), "files": files}
+        )
+        return
+    counts = root.counts
+    out.print(f"[bold]{version.ref}[/]  {version.about.title}")
+    facts(
+        {
+            "snapshot id": version.snapshot_id,
+            "content id": root.content_id,
+            "made": version.created_at,
+            "from": f"{root.inputs.source} {root.inputs.release}",
+            "photos": counts.photos,
+            "labels": counts.labels,
+            "observations": counts.observations,
+            "bytes": human_bytes(counts.bytes),
+            "shards": len(root.shards),
+            **files,
+        }
+    )
+    table("splits", ("split", "photos"), counts.splits.items())
+    table("licences", ("licence", "photos"), by_size(counts.licenses))
+    table("every photo considered", ("fate", "photos"), version.accounting.items())
+
+
+def diff(
+    old: Annotated[str, typer.Argument(metavar="REF", help="The earlier version.")],
+    new: Annotated[str, typer.Argument(metavar="REF", help="The later version.")],
+    as_json: Json = False,
+) -> None:
+    """Compare two versions photo by photo."""
+    lake = open_lake()
+    before, after = refs.resolve(lake, old), refs.resolve(lake, new)
+    roots = refs.read_root(lake, before.snapshot_id), refs.read_root(lake, after.snapshot_id)
+    with lake.connect() as connection:
+        found = diffs.diff(connection, lake, *roots)
+        rows = (
+            [row for batch in diffs.changed_rows(connection, lake, *roots) for row in batch.to_pylist()]
+            if as_json
+            else []
+        )
+    if as_json:
+        labels = [{name: getattr(label, name) for name in label.__slots__} for label in found.labels]
+        emit(
+            {
+                "from": before.ref,
+                "to": after.ref,
+                "totals": found.totals,
+                "unchanged": found.unchanged,
+                "labels": labels,
+                "rows": rows,
+            }
+        )
+        return
+    show_diff(before.ref, after.ref, found)
+
+
+def show_diff(before: str, after: str, found: diffs.Diff) -> None:
+    """Print a comparison for people."""
+    table(
+        f"{before} → {after}", ("change", "photos"), [*found.totals.items(), ("unchanged", found.unchanged)]
+    )
+    if found.labels:
+        most = 15
+        table(
+            "by label" + (f" (the first {most} of {len(found.labels)})" if len(found.labels) > most else ""),
+            ("label", "added", "removed", "relabelled", "relicensed"),
+            [
+                (label.label, label.added, label.removed, label.relabelled, label.relicensed)
+                for label in found.labels[:most]
+            ],
+        )
+
+
+def verify(ref: Ref, as_json: Json = False) -> int:
+    """Check every byte of a version against its digest, and every count."""
+    lake = open_lake()
+    version = refs.resolve(lake, ref)
+    root = refs.read_root(lake, version.snapshot_id)
+    with bars(as_json), lake.connect() as connection:
+        found = verification.verify(connection, lake, root)
+    if as_json:
+        emit(
+            {
+                "version": version.ref,
+                "whole": found.whole,
+                "files": found.files,
+                "bytes": found.bytes,
+                "problems": found.problems,
+            }
+        )
+    elif found.whole:
+        out.print(f"{version.ref} is whole: {found.files} files, {human_bytes(found.bytes)}, all as recorded")
+    else:
+        for problem in found.problems:
+            out.print(problem, soft_wrap=True, markup=False)
+    return 0 if found.whole else 1
+
+
+def export(
+    ref: Ref,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the dataset.")],
+    layout: Annotated[
+        Format, typer.Option("--format", help="How the images are laid out.")
+    ] = Format.webdataset,
+    as_json: Json = False,
+) -> None:
+    """Write a self-contained dataset: images, manifest, attribution, Croissant, card, checksums."""
+    lake = open_lake()
+    snapshot = Snapshot(lake, refs.resolve(lake, ref))
+    with bars(as_json):
+        files = export_dataset(snapshot, directory, layout)
+    if as_json:
+        emit(
+            {
+                "version": snapshot.version.ref,
+                "directory": str(directory),
+                "files": [{"name": file.name, "sha256": file.sha256, "size": file.size} for file in files],
+            }
+        )
+        return
+    total = sum(file.size for file in files)
+    out.print(f"exported {snapshot.version.ref} to {directory}: {len(files)} files, {human_bytes(total)}")
+    if layout is Format.webdataset:
+        out.print(f'next: [bold]datasets.load_dataset("webdataset", data_dir="{directory}/data")[/]')

@@ -1,0 +1,49 @@
+"""The Dagster code location: one set of shared assets per source, one set of assets, jobs and automation
+per campaign."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import dagster as dg
+
+from assets import build_campaign, build_source
+from lakehouse.campaign import Campaign, load_campaigns
+from lakehouse.settings import Settings, load_settings
+from lakehouse.sources import source_name_of
+from resources import build_resources
+from sensors import build_automation
+
+
+def build_definitions(campaigns: Iterable[Campaign], settings: Settings) -> dg.Definitions:
+    """Everything Dagster shows for these campaigns."""
+    # backfill_policy is called beta by Dagster; nothing else says "one run for a range of partitions".
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    campaigns = list(campaigns)
+    sources = [
+        build_source(name) for name in sorted({source_name_of(campaign.source) for campaign in campaigns})
+    ]
+    built = [(campaign, build_campaign(campaign, settings)) for campaign in campaigns]
+    automation = [build_automation(campaign, assets) for campaign, assets in built]
+    return dg.Definitions(
+        assets=[
+            *(asset for source in sources for asset in source.assets),
+            *(asset for _, campaign in built for asset in campaign.assets),
+        ],
+        asset_checks=[
+            *(check for source in sources for check in source.checks),
+            *(check for _, campaign in built for check in campaign.checks),
+        ],
+        jobs=[job for _, campaign in built for job in campaign.jobs],
+        sensors=[sensor for part in automation for sensor in part.sensors],
+        schedules=[schedule for part in automation for schedule in part.schedules],
+        resources=build_resources(settings),
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The campaigns of LAKEHOUSE_CAMPAIGNS, read when Dagster loads the code location."""
+    settings = load_settings()
+    return build_definitions(load_campaigns(settings.campaigns).values(), settings)

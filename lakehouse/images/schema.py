@@ -1,0 +1,48 @@
+"""The tables of the image floor: columns and types, beside the code that writes and reads them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_CODE = pa.dictionary(pa.int32(), pa.string())
+
+# What a shard holds: one row per image, sorted by photo_id. `width`, `height` and `dhash` describe the pixels
+# as they are stored; a reader that applies the EXIF orientation turns them.
+INDEX = pa.schema(
+    [
+        pa.field("photo_id", pa.int64(), nullable=False),
+        pa.field("file_name", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),  # of the image's bytes in the tar
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("sha256", pa.binary(32), nullable=False),
+        pa.field("dhash", pa.uint64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("format", _CODE, nullable=False),
+        pa.field("mode", _CODE, nullable=False),
+        pa.field("orientation", pa.uint8()),  # EXIF 1-8, null where the file says nothing
+        pa.field("gps", pa.bool_(), nullable=False),
+        pa.field("animated", pa.bool_(), nullable=False),
+    ]
+)
+
+# What became of every photo ever asked for: one row per attempt at (source, photo_id, rendition),
+# append-only. `attempts` counts from `first_at` on; `sha256`, `size`, `shard` are null unless it is stored.
+LEDGER = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("photo_id", pa.int64(), nullable=False),
+        pa.field("rendition", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("http_status", pa.int32()),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("first_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("last_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("etag", pa.string()),
+        pa.field("last_modified", pa.string()),
+        pa.field("sha256", pa.binary()),
+        pa.field("shard", pa.string()),  # sha256 of the tar that holds it
+        pa.field("size", pa.int64()),
+    ]
+)

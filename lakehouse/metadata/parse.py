@@ -1,0 +1,294 @@
+"""From the text of a table to typed rows, setting aside exactly the lines that break a rule.
+
+One judge decides: `_strict`, a strict parse by pyarrow without quoting. Most chunks pass it whole. In one
+that does not, lines are sifted until those that fail alone are found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+
+from lakehouse.metadata.chunks import Chunk
+from lakehouse.metadata.schema import REJECTS, RawTable
+
+_UUID_TEXT = pa.binary(36)
+_UUID_PATTERN = re.compile(rb"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HEX_COLUMNS = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
+_HYPHENS = (8, 13, 18, 23)
+_BOM = b"\xef\xbb\xbf"
+# Groups this small are looked at line by line before they are halved further.
+_SMALL = 64
+_TEXT_LIMIT = 4096
+
+
+def _hex_pairs() -> np.ndarray:
+    """The byte that two hexadecimal digits (as they lie in memory) stand for, 0x100 for anything else."""
+    table = np.full(1 << 16, 0x100, dtype=np.uint16)
+    digits = {ord(c): int(c, 16) for c in "0123456789abcdefABCDEF"}
+    for high, high_value in digits.items():
+        for low, low_value in digits.items():
+            pair = np.frombuffer(bytes([high, low]), dtype=np.uint16)[0]
+            table[pair] = high_value * 16 + low_value
+    return table
+
+
+_PAIRS = _hex_pairs()
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One line set aside: where, which `column` (None: the line as such), the `rule` it breaks, its bytes."""
+
+    line: int
+    column: str | None
+    rule: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a chunk held: typed `rows`, `rejects` in order, and how many lines were `blank`."""
+
+    rows: pa.Table
+    rejects: tuple[Reject, ...]
+    blank: int
+
+
+class _Refused(ValueError):
+    """A rule that the CSV reader does not know is broken."""
+
+
+class Parser:
+    """Parses chunks of one table.
+
+    Parameters
+    ----------
+    table
+        The table's schema.
+    header
+        The names of the columns that the file has, a prefix of the schema's.
+    """
+
+    def __init__(self, table: RawTable, header: Sequence[str]) -> None:
+        self._schema = table.schema
+        self._header = tuple(header)
+        self._fields = [table.schema.field(name) for name in header]
+        self._kinds = {
+            field.name: _UUID_TEXT if field.type == pa.uuid() else field.type for field in self._fields
+        }
+
+    def parse(self, chunk: Chunk) -> Parsed:
+        """Typed rows of `chunk`, its rejects, and its count of blank lines; these add up to `chunk.lines`."""
+        if chunk.terminated and b"\r" not in chunk.data:
+            try:
+                rows = self._strict(chunk.data)
+            except (pa.ArrowInvalid, _Refused):
+                pass
+            else:
+                return Parsed(rows, (), chunk.lines - rows.num_rows)
+        return self._sifted(chunk)
+
+    def _strict(self, data: bytes) -> pa.Table:
+        """All rows of `data`; raises ArrowInvalid or _Refused if one of its lines breaks a rule."""
+        if data.startswith(_BOM):
+            # The reader would skip it, but only here and not in the middle of a chunk.
+            data = b"\n" + data
+        rows = csv.read_csv(
+            pa.BufferReader(data),
+            read_options=csv.ReadOptions(
+                column_names=self._header, use_threads=False, block_size=len(data) + 1
+            ),
+            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False, newlines_in_values=False),
+            convert_options=csv.ConvertOptions(
+                column_types=self._kinds,
+                null_values=[""],
+                strings_can_be_null=True,
+                true_values=["true"],
+                false_values=["false"],
+            ),
+        )
+        columns = []
+        for field in self._schema:
+            if field.name not in self._kinds:
+                columns.append(pa.nulls(rows.num_rows, field.type))
+                continue
+            values = rows.column(field.name).combine_chunks()
+            if not field.nullable and values.null_count:
+                raise _Refused(f"{field.name} is empty")
+            if field.type == pa.uuid():
+                values = _uuids(values)
+            elif field.type == pa.float64() and not pc.all(pc.is_finite(values), min_count=0).as_py():
+                raise _Refused(f"{field.name} is not finite")
+            columns.append(values)
+        return pa.Table.from_arrays(columns, schema=self._schema)
+
+    def _sifted(self, chunk: Chunk) -> Parsed:
+        lines = chunk.data.split(b"\n")
+        if chunk.terminated:
+            lines.pop()
+        good: list[tuple[int, bytes]] = []
+        rejects: list[Reject] = []
+        blank = 0
+        for number, line in enumerate(lines, start=chunk.first_line):
+            if not line:
+                blank += 1
+            elif reject := self._malformed(number, line):
+                rejects.append(reject)
+            else:
+                good.append((number, line))
+        tables: list[pa.Table] = [self._schema.empty_table()]
+        self._sift(good, tables, rejects)
+        rejects.sort(key=lambda reject: reject.line)
+        last = chunk.first_line + len(lines) - 1
+        if not chunk.terminated and rejects and rejects[-1].line == last:
+            rejects[-1] = Reject(last, None, "last row cut short", rejects[-1].text)
+        return Parsed(pa.concat_tables(tables), tuple(rejects), blank)
+
+    def _sift(self, lines: list[tuple[int, bytes]], tables: list[pa.Table], rejects: list[Reject]) -> None:
+        """Append the rows of the good lines to `tables` in order, and a reject for each bad one."""
+        if not lines:
+            return
+        try:
+            tables.append(self._strict(b"\n".join(line for _, line in lines) + b"\n"))
+        except (pa.ArrowInvalid, _Refused) as error:
+            if len(lines) == 1:
+                number, line = lines[0]
+                rejects.append(self._explained(number, line) or self._unexplained(number, line, error))
+                return
+            if len(lines) <= _SMALL:
+                explained = [self._explained(number, line) for number, line in lines]
+                if any(explained):
+                    rejects += [reject for reject in explained if reject]
+                    rest = [pair for pair, reject in zip(lines, explained, strict=True) if reject is None]
+                    self._sift(rest, tables, rejects)
+                    return
+            half = len(lines) // 2
+            self._sift(lines[:half], tables, rejects)
+            self._sift(lines[half:], tables, rejects)
+
+    def _malformed(self, number: int, line: bytes) -> Reject | None:
+        """What is wrong with a line as such, before its values are read."""
+        fields = line.count(b"\t") + 1
+        if fields != len(self._header):
+            return Reject(number, None, f"field count {fields}, expected {len(self._header)}", line)
+        if b"\r" in line:
+            # The reader would take it for the end of a line.
+            return Reject(
+                number,
+                self._first(line, lambda value: b"\r" in value),
+                "carriage return inside the line",
+                line,
+            )
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return Reject(number, self._first(line, _undecodable), "not UTF-8", line)
+        return None
+
+    def _first(self, line: bytes, test: Callable[[bytes], bool]) -> str | None:
+        return next(
+            (name for name, value in zip(self._header, line.split(b"\t"), strict=True) if test(value)), None
+        )
+
+    def _explained(self, number: int, line: bytes) -> Reject | None:
+        """The first value of `line` that surely is refused by `_strict`, and why."""
+        for field, value in zip(self._fields, line.split(b"\t"), strict=True):
+            rule = _broken(field, value)
+            if rule:
+                return Reject(number, field.name, f"{field.name} {rule}", line)
+        return None
+
+    def _unexplained(self, number: int, line: bytes, error: Exception) -> Reject:
+        found = re.search(r"CSV column #(\d+)", str(error))
+        column = self._header[int(found[1])] if found else None
+        return Reject(number, column, f"{column or 'the line'} cannot be read", line)
+
+
+def rejects_table(file: str, rejects: Sequence[Reject]) -> pa.Table:
+    """The rows of `rejects` of `file` (schema `REJECTS`)."""
+    texts = [reject.text.decode("utf-8", "backslashreplace") for reject in rejects]
+    return pa.table(
+        {
+            "file": [file] * len(rejects),
+            "line": [reject.line for reject in rejects],
+            "column": [reject.column for reject in rejects],
+            "rule": [reject.rule for reject in rejects],
+            "text": [text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "…" for text in texts],
+        },
+        schema=REJECTS,
+    )
+
+
+def _uuids(texts: pa.Array) -> pa.Array:
+    """UUIDs from their 36-character text; raises _Refused if one is not a UUID."""
+    count = len(texts)
+    raw = np.frombuffer(texts.buffers()[1], dtype=np.uint8, count=36 * count, offset=36 * texts.offset)
+    characters = raw.reshape(count, 36)
+    if not all((characters[:, column] == ord("-")).all() for column in _HYPHENS):
+        raise _Refused("not a UUID")
+    pairs = np.ascontiguousarray(characters[:, _HEX_COLUMNS]).view(np.uint16)
+    values = _PAIRS[pairs]
+    if (values > 0xFF).any():
+        raise _Refused("not a UUID")
+    data = pa.py_buffer(values.astype(np.uint8))
+    return pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, data])
+    )
+
+
+def _undecodable(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _broken(field: pa.Field, value: bytes) -> str | None:
+    """Why `value` cannot be one of `field`, None if it can or if only the reader knows."""
+    kind = field.type
+    if not value:
+        return None if field.nullable else "is empty"
+    if kind == pa.uuid():
+        return None if _UUID_PATTERN.fullmatch(value) else "is not a UUID"
+    text = value.strip()
+    if pa.types.is_integer(kind):
+        if re.fullmatch(rb"-?[0-9]+", text):
+            return None if _fits(int(text), kind.bit_width) else "is out of range"
+        # The reader takes hexadecimal numbers, too.
+        return None if re.match(rb"-?0[xX]", text) else "is not a whole number"
+    if kind == pa.float64():
+        try:
+            return None if np.isfinite(float(text)) else "is not a finite number"
+        except ValueError:
+            return None if re.match(rb"[-+]?(nan|inf)", text, re.IGNORECASE) else "is not a number"
+    if kind == pa.bool_():
+        return None if text in (b"true", b"false") else "is neither true nor false"
+    if kind == pa.date32():
+        return None if _is_date(text) else "is not a date such as 2020-01-31"
+    return None
+
+
+def _fits(number: int, bits: int) -> bool:
+    return -(1 << (bits - 1)) <= number < 1 << (bits - 1)
+
+
+def _is_date(text: bytes) -> bool:
+    if not re.fullmatch(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        return False
+    if text.startswith(b"0000"):
+        # Not a year in Python; the reader decides.
+        return True
+    try:
+        date.fromisoformat(text.decode())
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,306 @@
+"""The photo table of a release: one row per photo, in taxon order, so that a subtree is one range."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from lakehouse.errors import LakeError, NotFoundError
+from lakehouse.lake import Lake
+from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
+from lakehouse.metadata.ingest import raw_table_key
+from lakehouse.metadata.intervals import Interval
+from lakehouse.metadata.schema import PHOTOS, PHOTOS_ENCODING, PHOTOS_INDEX, PHOTOS_REJECTS
+from lakehouse.metadata.taxonomy import taxa_key
+from lakehouse.progress import Task, task
+
+FILE_ROWS = 4_000_000
+
+NO_OBSERVATION = "observation is not in observations"
+NO_TAXON = "observation has no taxon"
+UNKNOWN_TAXON = "taxon is not in taxa"
+
+
+class PhotosReport(BaseModel):
+    """What became of the raw photo rows of a release, `photos.json`.
+
+    `photos` rows are in the table; `duplicates` repeated a photo in the same observation and were merged;
+    `shared_extra` claimed a photo for a further observation; `rejected` counts rows that reach no taxon, by
+    rule. Of the photos, `shared` have several observations, `disagreeing` several taxa.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    release_id: str
+    raw_rows: int
+    photos: int
+    duplicates: int
+    shared_extra: int
+    rejected: dict[str, int]
+    shared: int
+    disagreeing: int
+    files: int
+
+    def accounting(self) -> dict[str, int]:
+        """Every raw row under what became of it; the sum is `raw_rows`."""
+        return {
+            "photos": self.photos,
+            "merged duplicates": self.duplicates,
+            "further observations of a photo": self.shared_extra,
+            **self.rejected,
+        }
+
+
+def photos_key(source_name: str, release_id: str, file: str) -> str:
+    """The key of a file of the photo table, for example `part-00000.parquet` or `index.parquet`."""
+    return f"tables/{source_name}/{release_id}/photos/{file}"
+
+
+def photos_rejects_key(source_name: str, release_id: str) -> str:
+    """The key of the raw photo rows that reach no taxon."""
+    return f"tables/{source_name}/{release_id}/photos.rejects.parquet"
+
+
+def load_photos_report(lake: Lake, source_name: str, release_id: str) -> PhotosReport:
+    """The report of a photo table that is complete; raises NotFoundError."""
+    return PhotosReport.model_validate_json(lake.get(_report_key(source_name, release_id)))
+
+
+def photo_files(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
+    """URIs of the files that hold photos of these label ranges, in order."""
+    index = lake.read_table(photos_key(source_name, release_id, "index.parquet"))
+    low, high = index["lft_min"].to_numpy(), index["lft_max"].to_numpy()
+    hit = np.zeros(len(index), np.bool_)
+    for first, last in intervals:
+        hit |= (low < last) & (high >= first)
+    names = index["file"].filter(pa.array(hit)).to_pylist()
+    return [lake.uri(photos_key(source_name, release_id, name)) for name in names]
+
+
+def build_photos(
+    lake: Lake, source_name: str, release_id: str, connection: duckdb.DuckDBPyConnection
+) -> PhotosReport:
+    """Join the raw tables into the photo table (schema `PHOTOS`); done once, its report is returned as it is.
+
+    A photo that several observations claim keeps the lowest observation UUID; the others are listed with it.
+
+    Raises
+    ------
+    LakeError
+        Some raw row is unaccounted for.
+    """
+    try:
+        return load_photos_report(lake, source_name, release_id)
+    except NotFoundError:
+        pass
+    with session(lake, connection) as cursor:
+        _prepare(cursor, lake, source_name, release_id)
+        (raw_rows,) = scalars(cursor, "SELECT count(*) FROM raw_photos")
+        duplicates, extra = scalars(cursor, _SHARED_COUNTS)
+        with task("Joining photos", raw_rows, "rows") as progress:
+            written = _write(lake, source_name, release_id, batches(cursor, _ALL, _STREAM), progress)
+    report = PhotosReport(
+        source=source_name,
+        release_id=release_id,
+        raw_rows=raw_rows,
+        photos=written.photos,
+        duplicates=duplicates,
+        shared_extra=extra,
+        rejected=dict(sorted(written.rejected.items())),
+        shared=written.shared,
+        disagreeing=written.disagreeing,
+        files=len(written.parts),
+    )
+    found = sum(report.accounting().values())
+    if found != raw_rows:
+        raise LakeError(
+            f"release {release_id} of {source_name}: {found:,} of {raw_rows:,} raw photo rows are "
+            "accounted for; the photo table was not finished; report this as a fault"
+        )
+    lake.put(_report_key(source_name, release_id), report.model_dump_json(indent=1).encode())
+    return report
+
+
+def _report_key(source_name: str, release_id: str) -> str:
+    return f"tables/{source_name}/{release_id}/photos.json"
+
+
+# --- the join
+
+_OBSERVATION_COLUMNS = "latitude, longitude, positional_accuracy, quality_grade, observed_on"
+
+_JOINED = f"""
+    SELECT p.photo_id, t.lft, o.taxon_id, p.observation_uuid, p.observer_id, p.extension, p.license, p.width,
+           p.height, p.position, {", ".join(f"o.{name.strip()}" for name in _OBSERVATION_COLUMNS.split(","))},
+           CASE WHEN o.observation_uuid IS NULL THEN {quoted(NO_OBSERVATION)}
+                WHEN o.taxon_id IS NULL THEN {quoted(NO_TAXON)}
+                WHEN t.lft IS NULL THEN {quoted(UNKNOWN_TAXON)} END AS rule
+    FROM raw_photos p LEFT JOIN raw_observations o ON p.observation_uuid = o.observation_uuid
+    LEFT JOIN raw_taxa t ON o.taxon_id = t.taxon_id
+"""
+
+# A repeated observation keeps one row; where its rows name different taxa it has none, for none can be
+# trusted.
+_OBSERVATIONS_ONCE = f"""
+    SELECT observation_uuid, taxon_id, {_OBSERVATION_COLUMNS} FROM all_observations
+    ANTI JOIN repeated_observations USING (observation_uuid)
+    UNION ALL
+    SELECT observation_uuid, CASE WHEN taxa = 1 THEN taxon_id END, {_OBSERVATION_COLUMNS} FROM (
+        SELECT *, row_number() OVER (PARTITION BY observation_uuid
+                                     ORDER BY taxon_id, {_OBSERVATION_COLUMNS}) AS nth
+        FROM all_observations JOIN repeated_observations USING (observation_uuid)
+    ) WHERE nth = 1
+"""
+
+# Rows of photos that occur more than once. Whether their taxa agree is asked of all of them, rejected ones
+# included; where they do not agree on the licence, the photo has none that could be trusted.
+_SHARED = f"""
+    WITH claimed AS ({_JOINED} SEMI JOIN repeated_photos r ON p.photo_id = r.photo_id),
+         facts AS (SELECT photo_id, count(DISTINCT taxon_id) > 1 AS taxa_disagree,
+                          count(DISTINCT coalesce(license, '')) > 1 AS licences_disagree FROM claimed GROUP BY
+                          photo_id),
+         claims AS (SELECT photo_id, list_sort(list(DISTINCT observation_uuid)) AS claiming
+                    FROM claimed WHERE rule IS NULL GROUP BY photo_id)
+    SELECT claimed.* REPLACE (CASE WHEN licences_disagree THEN NULL ELSE license END AS license),
+           CASE WHEN len(claiming) > 1 THEN claiming[2:] END AS other_observations, taxa_disagree,
+           row_number() OVER (PARTITION BY photo_id, rule IS NULL ORDER BY observation_uuid, position,
+           extension,
+                              width, height, observer_id) AS nth
+    FROM claimed JOIN facts USING (photo_id) LEFT JOIN claims USING (photo_id)
+"""
+
+_SHARED_COUNTS = """
+    SELECT count(*) - count(DISTINCT (photo_id, observation_uuid)),
+           count(DISTINCT (photo_id, observation_uuid)) - count(DISTINCT photo_id)
+    FROM shared WHERE rule IS NULL
+"""
+
+_ALL = f"""
+    SELECT * FROM (
+        SELECT *, NULL::UUID[] AS other_observations, false AS taxa_disagree
+        FROM ({_JOINED} ANTI JOIN repeated_photos r ON p.photo_id = r.photo_id)
+        UNION ALL BY NAME
+        SELECT * EXCLUDE (nth) FROM shared WHERE rule IS NOT NULL OR nth = 1
+    ) ORDER BY rule, lft, photo_id, observation_uuid
+"""
+
+# What the query yields: the photo table's columns, and why a row is not in it.
+_STREAM = pa.schema(
+    [
+        *(entry.with_nullable(True) if entry.name in ("lft", "taxon_id") else entry for entry in PHOTOS),
+        pa.field("rule", pa.string()),
+    ]
+)
+
+
+def _prepare(cursor: duckdb.DuckDBPyConnection, lake: Lake, source_name: str, release_id: str) -> None:
+    """Name the tables that the join reads, and find what occurs more than once."""
+    sources = {
+        "raw_photos": raw_table_key(source_name, release_id, "photos"),
+        "all_observations": raw_table_key(source_name, release_id, "observations"),
+        "raw_taxa": taxa_key(source_name, release_id),
+    }
+    for name, key in sources.items():
+        cursor.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {files_sql([lake.uri(key)])}")
+    cursor.execute(
+        "CREATE TEMP TABLE repeated_observations AS "
+        "SELECT observation_uuid, count(DISTINCT taxon_id) AS taxa FROM all_observations "
+        "GROUP BY observation_uuid HAVING count(*) > 1"
+    )
+    (repeated,) = scalars(cursor, "SELECT count(*) FROM repeated_observations")
+    once = _OBSERVATIONS_ONCE if repeated else "SELECT * FROM all_observations"
+    cursor.execute(f"CREATE TEMP VIEW raw_observations AS {once}")
+    cursor.execute(
+        "CREATE TEMP TABLE repeated_photos AS "
+        "SELECT photo_id FROM raw_photos GROUP BY photo_id HAVING count(*) > 1"
+    )
+    cursor.execute(f"CREATE TEMP TABLE shared AS {_SHARED}")
+
+
+# --- writing
+
+
+@dataclass(slots=True)
+class _Written:
+    """What passed by while the table was written; `parts` are rows of `PHOTOS_INDEX`."""
+
+    parts: list[dict[str, str | int]] = field(default_factory=list)
+    photos: int = 0
+    shared: int = 0
+    disagreeing: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+def _write(
+    lake: Lake, source_name: str, release_id: str, stream: Iterator[pa.Table], progress: Task
+) -> _Written:
+    """Write the rejects, the files and their index."""
+    written = _Written()
+    with lake.parquet_writer(photos_rejects_key(source_name, release_id), PHOTOS_REJECTS) as writer:
+        rejects = RowGroups(writer)
+        photos = _accepted(stream, rejects, written, progress)
+        for number, tables in groupby(_numbered(photos), key=itemgetter(0)):
+            file = f"part-{number:05}.parquet"
+            key = photos_key(source_name, release_id, file)
+            part: dict[str, str | int] = {"file": file, "rows": 0}
+            with lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target:
+                groups = RowGroups(target)
+                for _, table in tables:
+                    part.setdefault("lft_min", table["lft"][0].as_py())
+                    part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
+                    groups.append(table)
+                groups.finish()
+            written.parts.append(part)
+        rejects.finish()
+    with lake.parquet_writer(photos_key(source_name, release_id, "index.parquet"), PHOTOS_INDEX) as writer:
+        writer.write_table(pa.Table.from_pylist(written.parts, schema=PHOTOS_INDEX))
+    return written
+
+
+def _accepted(
+    stream: Iterator[pa.Table], rejects: RowGroups, written: _Written, progress: Task
+) -> Iterator[pa.Table]:
+    """The photos of the stream; the rejected rows are written, and everything is counted."""
+    for table in stream:
+        progress.advance(len(table))
+        bad = pc.is_valid(table["rule"])
+        if pc.any(bad).as_py():
+            refused = table.filter(bad).select(PHOTOS_REJECTS.names).cast(PHOTOS_REJECTS)
+            rejects.append(refused)
+            written.rejected.update(refused["rule"].to_pylist())
+            table = table.filter(pc.invert(bad))
+        if len(table):
+            written.photos += len(table)
+            written.shared += len(table) - table["other_observations"].null_count
+            written.disagreeing += pc.sum(table["taxa_disagree"]).as_py()
+            yield table.select(PHOTOS.names).cast(PHOTOS)
+
+
+def _numbered(photos: Iterator[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    """Sorted photos with the number of the file they go to: about `FILE_ROWS` each, a taxon never in two."""
+    number, rows, last = 0, 0, 0
+    for table in photos:
+        while len(table):
+            labels = table["lft"].to_numpy()
+            full = rows >= FILE_ROWS
+            take = (
+                int(np.searchsorted(labels, last, side="right"))
+                if full
+                else min(len(labels), FILE_ROWS - rows)
+            )
+            if take:
+                yield number, table.slice(0, take)
+                rows, last = rows + take, int(labels[take - 1])
+                table = table.slice(take)
+            else:
+                number, rows = number + 1, 0

@@ -1,0 +1,331 @@
+"""Which photos of a partition a campaign takes: each is selected, or left out for exactly one reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from lakehouse.campaign import Campaign, Where
+from lakehouse.errors import LakeError, NotFoundError
+from lakehouse.lake import Lake
+from lakehouse.licences import LICENCES
+from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
+from lakehouse.metadata.ingest import raw_table_key
+from lakehouse.metadata.partitions import Partition, Plan
+from lakehouse.metadata.photos import photo_files
+from lakehouse.metadata.schema import EXCLUDED, SELECTION, SELECTION_ENCODING
+from lakehouse.metadata.splits import SPLIT_SALT, order_sql, split_of, split_sql
+from lakehouse.metadata.taxonomy import load_taxa_report, taxa_key
+from lakehouse.progress import task
+
+__all__ = [
+    "LISTED_REASONS",
+    "REASONS",
+    "SPLIT_SALT",
+    "LabelCount",
+    "Preview",
+    "SelectionReport",
+    "excluded_key",
+    "load_selection_report",
+    "preview",
+    "select_partition",
+    "selection_key",
+    "split_of",
+]
+
+# In the order in which they are asked; the first that holds is the reason.
+REASONS = (
+    "observations_disagree",
+    "unknown_licence",
+    "licence",
+    "quality",
+    "bbox",
+    "observed",
+    "positional_accuracy",
+    "not_at_label_rank",
+    "observations_split",
+    "per_label_min",
+    "per_label_max",
+)
+# Worth a look one by one: something is wrong with the photo, not with the campaign's taste.
+LISTED_REASONS = ("observations_disagree", "observations_split", "unknown_licence")
+UNKNOWN_CREATOR = "unknown photographer"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SelectionReport(_Record):
+    """What became of the photos of a partition: `considered` = `selected` + the sum of `excluded`.
+
+    `digest` is the sha256 of the selection file, so that a partition that did not change is known by it.
+    """
+
+    campaign: str
+    key: str
+    release: str
+    plan_digest: str
+    digest: str
+    considered: int
+    selected: int
+    excluded: dict[str, int]
+    labels: int
+
+
+class LabelCount(_Record):
+    """How many photos a label has."""
+
+    label_id: int
+    label: str
+    photos: int
+
+
+class Preview(_Record):
+    """What a campaign would select: counts over all partitions; `labels` have most photos first."""
+
+    considered: int
+    photos: int
+    partitions: int
+    labels: tuple[LabelCount, ...]
+    licenses: dict[str, int]
+    splits: dict[str, int]
+    excluded: dict[str, int]
+
+
+def selection_key(campaign: str, key: str) -> str:
+    """The key of a partition's selection."""
+    return f"campaigns/{campaign}/selection/{key}.parquet"
+
+
+def excluded_key(campaign: str, key: str) -> str:
+    """The key of the photos of a partition left out for one of `LISTED_REASONS`."""
+    return f"campaigns/{campaign}/selection/{key}.excluded.parquet"
+
+
+def load_selection_report(lake: Lake, campaign: str, key: str) -> SelectionReport | None:
+    """What was selected of a partition last; None if nothing ever was."""
+    try:
+        return SelectionReport.model_validate_json(lake.get(_report_key(campaign, key)))
+    except NotFoundError:
+        return None
+
+
+def select_partition(
+    lake: Lake, campaign: Campaign, plan: Plan, key: str, connection: duckdb.DuckDBPyConnection
+) -> SelectionReport:
+    """Write the selection of a partition (schema `SELECTION`), what deserves a look, and its report.
+
+    Equal photos and parameters give equal bytes. Raises NotFoundError if the plan has no partition `key`.
+    """
+    partition = plan.partition(key)
+    with _judged(lake, campaign, plan, partition, connection) as cursor:
+        digest = _write_selection(lake, campaign, plan, key, cursor)
+        with lake.parquet_writer(excluded_key(campaign.name, key), EXCLUDED) as writer:
+            listed = ", ".join(quoted(reason) for reason in LISTED_REASONS)
+            query = f"SELECT photo_id, reason FROM judged WHERE reason IN ({listed}) ORDER BY photo_id"
+            _write_rows(writer, batches(cursor, query, EXCLUDED))
+        considered, selected, labels = scalars(cursor, _COUNTS)
+        report = SelectionReport(
+            campaign=campaign.name,
+            key=key,
+            release=plan.release,
+            plan_digest=plan.digest,
+            digest=digest,
+            considered=considered,
+            selected=selected,
+            excluded=_excluded(cursor),
+            labels=labels,
+        )
+    lake.put(_report_key(campaign.name, key), report.model_dump_json(indent=1).encode())
+    return report
+
+
+def preview(lake: Lake, campaign: Campaign, plan: Plan, connection: duckdb.DuckDBPyConnection) -> Preview:
+    """What `select_partition` would give for all partitions of the plan, without writing anything."""
+    considered, labels = 0, []
+    licenses, splits, excluded = Counter[str](), Counter[str](), Counter[str]()
+    with task("Counting photos", len(plan.partitions), "partitions") as progress:
+        for partition in plan.partitions:
+            with _judged(lake, campaign, plan, partition, connection) as cursor:
+                considered += scalars(cursor, _COUNTS)[0]
+                excluded.update(_excluded(cursor))
+                licenses.update(_count_by(cursor, "license"))
+                splits.update(_count_by(cursor, "split"))
+                rows = cursor.execute(
+                    "SELECT label_id, label, count(*) FROM judged WHERE reason IS NULL GROUP BY ALL"
+                ).fetchall()
+                labels += [LabelCount(label_id=row[0], label=row[1], photos=row[2]) for row in rows]
+            progress.advance(note=partition.name)
+    return Preview(
+        considered=considered,
+        photos=sum(label.photos for label in labels),
+        partitions=len(plan.partitions),
+        labels=tuple(sorted(labels, key=lambda label: (-label.photos, label.label_id))),
+        licenses={code: licenses[code] for code in LICENCES if licenses[code]},
+        splits={name: splits[name] for name in campaign.splits},
+        excluded={reason: excluded[reason] for reason in REASONS if excluded[reason]},
+    )
+
+
+def _report_key(campaign: str, key: str) -> str:
+    return f"campaigns/{campaign}/selection/{key}.json"
+
+
+# --- the judgement
+
+_COUNTS = """
+    SELECT count(*), count(*) FILTER (reason IS NULL), count(DISTINCT label_id) FILTER (reason IS NULL)
+    FROM judged
+"""
+
+
+@contextmanager
+def _judged(
+    lake: Lake, campaign: Campaign, plan: Plan, partition: Partition, connection: duckdb.DuckDBPyConnection
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session with the table `judged`: the photos of the partition, and why each is left out."""
+    files = photo_files(lake, plan.source, plan.release, partition.intervals)
+    if not files:
+        raise LakeError(
+            f"release {plan.release} of {plan.source} has no photo of partition {partition.key}; make the plan again"
+        )
+    low, high = partition.intervals[0][0], partition.intervals[-1][1]
+    with session(lake, connection) as cursor:
+        lows, highs = zip(*partition.intervals, strict=True)
+        cursor.register(
+            "intervals", pa.table({"low": pa.array(lows, pa.int64()), "high": pa.array(highs, pa.int64())})
+        )
+        cursor.execute(f"""
+            CREATE TEMP TABLE labels AS SELECT lft, {_label_columns(lake, campaign, plan)}
+            FROM {files_sql([lake.uri(taxa_key(plan.source, plan.release))])}
+            ASOF JOIN intervals ON lft >= intervals.low
+            WHERE lft >= {low} AND lft < {high} AND lft < intervals.high""")
+        cursor.execute(f"""
+            CREATE TEMP TABLE judged AS
+            WITH candidates AS (
+                SELECT photos.*, label_id, label, {split_sql("observation_uuid", campaign.splits)} AS split
+                FROM {files_sql(files)} photos JOIN labels USING (lft)
+                WHERE photos.lft >= {low} AND photos.lft < {high}
+            ), asked AS MATERIALIZED (SELECT *, {_reason_sql(campaign)} AS failed FROM candidates),
+            good AS (
+                SELECT photo_id, count(*) OVER (PARTITION BY label_id) AS of_label,
+                       row_number() OVER (PARTITION BY label_id ORDER BY {order_sql("photo_id")}, photo_id) AS nth
+                FROM asked WHERE failed IS NULL
+            )
+            SELECT asked.* EXCLUDE (failed), {_bounded_sql(campaign)} AS reason FROM asked LEFT JOIN good USING (photo_id)""")
+        yield cursor
+        cursor.unregister("intervals")
+
+
+def _label_columns(lake: Lake, campaign: Campaign, plan: Plan) -> str:
+    if campaign.label not in load_taxa_report(lake, plan.source, plan.release).ranks:
+        return "NULL::INTEGER AS label_id, NULL::VARCHAR AS label"
+    return f'"{campaign.label}_id" AS label_id, "{campaign.label}" AS label'
+
+
+def _reason_sql(campaign: Campaign) -> str:
+    """The first reason to leave a photo out for what it is itself, null if there is none."""
+    where = campaign.where
+    elsewhere = f"lambda other: {split_sql('other', campaign.splits)} <> split"
+    conditions = {
+        "observations_disagree": "taxa_disagree",
+        "unknown_licence": f"license IS NULL OR license NOT IN {_strings(LICENCES)}",
+        "licence": f"license NOT IN {_strings(where.licenses)}",
+        "quality": f"quality_grade IS NULL OR quality_grade NOT IN {_strings(where.quality)}",
+        "bbox": _outside_box_sql(where),
+        "observed": _outside_dates_sql(where),
+        "positional_accuracy": "false"
+        if where.positional_accuracy_max is None
+        else f"positional_accuracy IS NULL OR positional_accuracy > {where.positional_accuracy_max}",
+        "not_at_label_rank": "label_id IS NULL",
+        # lowest UUID and others are one photo: in two splits it would be seen in training and in testing
+        "observations_split": f"len(list_filter(other_observations, {elsewhere})) > 0",
+    }
+    cases = "".join(f" WHEN {test} THEN {quoted(reason)}" for reason, test in conditions.items())
+    return f"CASE{cases} END"
+
+
+def _outside_box_sql(where: Where) -> str:
+    if where.bbox is None:
+        return "false"
+    west, south, east, north = where.bbox
+    # A box whose west is east of its east lies across the antimeridian.
+    across = "OR" if west > east else "AND"
+    inside = f"latitude BETWEEN {south} AND {north} AND (longitude >= {west} {across} longitude <= {east})"
+    return f"NOT coalesce({inside}, false)"
+
+
+def _outside_dates_sql(where: Where) -> str:
+    bounds = []
+    if where.observed and where.observed.from_:
+        bounds.append(f"observed_on >= DATE '{where.observed.from_}'")
+    if where.observed and where.observed.to:
+        bounds.append(f"observed_on <= DATE '{where.observed.to}'")
+    return f"NOT coalesce({' AND '.join(bounds)}, false)" if bounds else "false"
+
+
+def _bounded_sql(campaign: Campaign) -> str:
+    """The reason after the bounds per label: one with too few has none, of one with many the first stay."""
+    cases = f" WHEN of_label < {campaign.per_label.min} THEN 'per_label_min'"
+    if campaign.per_label.max is not None:
+        cases += f" WHEN nth > {campaign.per_label.max} THEN 'per_label_max'"
+    return f"CASE WHEN failed IS NOT NULL THEN failed{cases} END"
+
+
+def _strings(values: object) -> str:
+    return "(" + ", ".join(quoted(str(value)) for value in values) + ")"  # type: ignore[attr-defined]
+
+
+# --- what is written
+
+
+def _write_selection(
+    lake: Lake, campaign: Campaign, plan: Plan, key: str, cursor: duckdb.DuckDBPyConnection
+) -> str:
+    """Write the selected photos with their creators; returns the sha256 of the file."""
+    decimals = campaign.coordinates.decimals
+    observers = files_sql([lake.uri(raw_table_key(plan.source, plan.release, "observers"))])
+    query = f"""
+        WITH people AS (
+            SELECT observer_id, min(coalesce(nullif(trim(name), ''), nullif(trim(login), ''))) AS creator
+            FROM {observers} WHERE observer_id IN (SELECT observer_id FROM judged WHERE reason IS NULL)
+            GROUP BY observer_id
+        )
+        SELECT judged.* REPLACE (round(latitude, {decimals}) AS latitude,
+                                 round(longitude, {decimals}) AS longitude),
+               coalesce(creator, {quoted(UNKNOWN_CREATOR)}) AS creator
+        FROM judged LEFT JOIN people USING (observer_id) WHERE reason IS NULL ORDER BY photo_id"""
+    with lake.parquet_writer(selection_key(campaign.name, key), SELECTION, **SELECTION_ENCODING) as writer:
+        _write_rows(writer, batches(cursor, query, SELECTION))
+    digest = hashlib.sha256()
+    for chunk in lake.chunks(selection_key(campaign.name, key)):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _write_rows(writer: pa.parquet.ParquetWriter, tables: Iterator[pa.Table]) -> None:
+    groups = RowGroups(writer)
+    for table in tables:
+        groups.append(table)
+    groups.finish()
+
+
+def _excluded(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    rows = cursor.execute(
+        "SELECT reason, count(*) FROM judged WHERE reason IS NOT NULL GROUP BY reason"
+    ).fetchall()
+    counts = dict(rows)
+    return {reason: counts[reason] for reason in REASONS if reason in counts}
+
+
+def _count_by(cursor: duckdb.DuckDBPyConnection, column: str) -> dict[str, int]:
+    return dict(
+        cursor.execute(f"SELECT {column}, count(*) FROM judged WHERE reason IS NULL GROUP BY 1").fetchall()
+    )

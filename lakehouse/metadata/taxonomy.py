@@ -1,0 +1,331 @@
+"""The tree of life of one release: built from the raw taxa, flattened by rank, numbered, and looked up."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from lakehouse.campaign import Taxon
+from lakehouse.errors import CampaignError, NotFoundError
+from lakehouse.lake import ROW_GROUP, Lake
+from lakehouse.metadata.ingest import list_releases, raw_table_key
+from lakehouse.metadata.intervals import Interval, Labels, assign_intervals
+from lakehouse.metadata.schema import TAXA_COLUMNS, parquet_encoding, rank_columns, taxa_schema
+from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_with, positions
+
+# The one taxon that is a root by right; any other without a path is not grafted to the tree.
+_ROOT_RANK = "stateofmatter"
+_CANDIDATES = 20_000
+
+
+class TaxaReport(BaseModel):
+    """What the taxa of a release are like, `taxa.json`.
+
+    `orphans` name a parent that is not there, `ungrafted` none at all; `stale` have a path other than their
+    parent's, `circular` one that leads back to them; `homonyms` are names that several active taxa have;
+    `repeated` rows were dropped for their id was taken; `moved` counts taxa whose interval is not that of
+    the release before.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    release_id: str
+    taxa: int
+    active: int
+    inactive: int
+    orphans: int
+    ungrafted: int
+    stale: int
+    circular: int
+    homonyms: int
+    repeated: int
+    moved: int
+    ranks: tuple[str, ...]
+
+
+def taxa_key(source_name: str, release_id: str) -> str:
+    """The key of a release's taxa table."""
+    return f"tables/{source_name}/{release_id}/taxa.parquet"
+
+
+def load_taxa_report(lake: Lake, source_name: str, release_id: str) -> TaxaReport:
+    """The report of a taxa table that is complete; raises NotFoundError."""
+    return TaxaReport.model_validate_json(lake.get(_report_key(source_name, release_id)))
+
+
+def build_taxa(lake: Lake, source_name: str, release_id: str) -> TaxaReport:
+    """Write `taxa.parquet` (schema `taxa_schema`) of a release; done once, its report is returned."""
+    try:
+        return load_taxa_report(lake, source_name, release_id)
+    except NotFoundError:
+        raw = lake.read_table(raw_table_key(source_name, release_id, "taxa"))
+    all_ids = raw["taxon_id"].to_numpy().astype(np.int64)
+    taxon_ids, rows = np.unique(all_ids, return_index=True)
+    raw = raw.take(pa.array(rows)).combine_chunks()
+    tree = build_tree(taxon_ids, raw["ancestry"].combine_chunks())
+    previous = _previous_labels(lake, source_name, release_id)
+    lft, rgt = assign_intervals(tree, previous)
+    rank = pc.fill_null(raw["rank"], "")
+    ranks = rank_columns(value for value in pc.unique(rank).to_pylist() if value)
+    _write(lake, taxa_key(source_name, release_id), raw, tree, (lft, rgt), ranks)
+    active = raw["active"].combine_chunks()
+    is_root = pc.equal(rank, _ROOT_RANK).to_numpy()
+    report = TaxaReport(
+        source=source_name,
+        release_id=release_id,
+        taxa=len(raw),
+        active=pc.sum(active).as_py(),
+        inactive=len(raw) - pc.sum(active).as_py(),
+        orphans=int(tree.orphans.sum()),
+        ungrafted=int((tree.ungrafted & ~is_root).sum()),
+        stale=int(tree.stale.sum()),
+        circular=int(tree.circular.sum()),
+        homonyms=_homonyms(raw["name"].filter(active)),
+        repeated=len(all_ids) - len(raw),
+        moved=_moved(tree, lft, rgt, previous),
+        ranks=tuple(ranks),
+    )
+    lake.put(_report_key(source_name, release_id), report.model_dump_json(indent=1).encode())
+    return report
+
+
+def _report_key(source_name: str, release_id: str) -> str:
+    return f"tables/{source_name}/{release_id}/taxa.json"
+
+
+def _previous_labels(lake: Lake, source_name: str, release_id: str) -> Labels | None:
+    """The numbering of the newest other release that has one."""
+    for earlier in reversed(list_releases(lake, source_name)):
+        if earlier != release_id and lake.exists(_report_key(source_name, earlier)):
+            columns = ["taxon_id", "parent_id", "lft", "rgt"]
+            table = lake.read_table(taxa_key(source_name, earlier), columns).sort_by("taxon_id")
+            ids, parents = table["taxon_id"], pc.fill_null(table["parent_id"], -1)
+            arrays = (
+                values.to_numpy().astype(np.int64) for values in (ids, parents, table["lft"], table["rgt"])
+            )
+            return Labels(*arrays)
+    return None
+
+
+def _moved(tree: Tree, lft: Ints, rgt: Ints, previous: Labels | None) -> int:
+    if previous is None:
+        return 0
+    at = positions(previous.taxon_ids, tree.taxon_ids)
+    same = (previous.lft[at] == lft) & (previous.rgt[at] == rgt)
+    return int(((at >= 0) & ~same).sum())
+
+
+def _homonyms(names: pa.ChunkedArray) -> int:
+    counts = names.value_counts().field("counts")
+    return int(pc.sum(pc.greater(counts, 1)).as_py() or 0)
+
+
+def _write(
+    lake: Lake, key: str, raw: pa.Table, tree: Tree, labels: tuple[Ints, Ints], ranks: Iterable[str]
+) -> None:
+    """Write the taxa in the order of their labels, with the names of their ranks, by row groups."""
+    names, rank = raw["name"].combine_chunks(), pc.fill_null(raw["rank"], "")
+    schema = taxa_schema(ranks)
+    above = {
+        name: nearest_with(pc.equal(rank, name).to_numpy(), tree.parents, tree.levels).astype(np.int32)
+        for name in ranks
+    }
+    depths, (lft, rgt) = tree.depths, labels
+    words = ["rank", "rank_level", *(name for name in ranks), *(f"{name}_id" for name in ranks)]
+    order = np.argsort(lft)
+    with lake.parquet_writer(key, schema, **parquet_encoding(words, ["lft", "rgt"])) as writer:
+        for start in range(0, len(order), ROW_GROUP):
+            chosen = order[start : start + ROW_GROUP]
+            columns = {
+                "taxon_id": pa.array(tree.taxon_ids[chosen], pa.int32()),
+                "parent_id": _ids(tree.taxon_ids, tree.parents[chosen]),
+                **{
+                    name: raw[name].take(pa.array(chosen))
+                    for name in ("name", "rank", "rank_level", "active")
+                },
+                "depth": pa.array(depths[chosen], pa.int32()),
+                "lft": pa.array(lft[chosen]),
+                "rgt": pa.array(rgt[chosen]),
+            }
+            for name, nearest in above.items():
+                at = nearest[chosen]
+                columns[name] = names.take(pa.array(at, mask=at < 0))
+                columns[f"{name}_id"] = _ids(tree.taxon_ids, at)
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def _ids(taxon_ids: Ints, at: np.ndarray) -> pa.Array:
+    """The ids at the indices `at` as int32, null where it is -1."""
+    return pa.array(taxon_ids[at], pa.int32(), mask=at < 0)
+
+
+# --- looking up
+
+
+@dataclass(frozen=True, slots=True)
+class TaxonRow:
+    """One taxon: `parent_id` is None for a root, `[lft, rgt)` its subtree's labels."""
+
+    taxon_id: int
+    parent_id: int | None
+    name: str
+    rank: str | None
+    active: bool
+    lft: int
+    rgt: int
+
+    @property
+    def interval(self) -> Interval:
+        """The labels of the taxon and of everything below it."""
+        return self.lft, self.rgt
+
+
+class Taxonomy:
+    """The taxa of a release in memory, in pre-order: what is below a row follows it directly.
+
+    Attributes
+    ----------
+    taxon_ids, lft, rgt, parents
+        int64 arrays over the rows; `parents` holds rows, -1 for a root.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        table = table.select(TAXA_COLUMNS).combine_chunks()
+        self._names = table["name"].combine_chunks()
+        self._ranks = table["rank"].combine_chunks()
+        self._active = table["active"].to_numpy()
+        self._depths = table["depth"].to_numpy().astype(np.int64)
+        self.taxon_ids: Ints = table["taxon_id"].to_numpy().astype(np.int64)
+        self.lft: Ints = table["lft"].to_numpy()
+        self.rgt: Ints = table["rgt"].to_numpy()
+        self._by_id = np.argsort(self.taxon_ids)
+        self._sorted_ids = self.taxon_ids[self._by_id]
+        self.parents = self.rows(pc.fill_null(table["parent_id"], -1).to_numpy().astype(np.int64))
+
+    @classmethod
+    def load(cls, lake: Lake, source_name: str, release_id: str) -> Taxonomy:
+        """Read the taxa of a release; raises NotFoundError if they are not built."""
+        return cls(lake.read_table(taxa_key(source_name, release_id), TAXA_COLUMNS))
+
+    def __len__(self) -> int:
+        return len(self.taxon_ids)
+
+    def rows(self, taxon_ids: Ints) -> Ints:
+        """The row of each id, -1 where there is none."""
+        at = positions(self._sorted_ids, taxon_ids)
+        return np.where(at >= 0, self._by_id[at], -1).astype(np.int64)
+
+    def row(self, taxon_id: int) -> int | None:
+        """The row of one id, None if there is none."""
+        found = int(self.rows(np.array([taxon_id], np.int64))[0])
+        return found if found >= 0 else None
+
+    def at(self, row: int) -> TaxonRow:
+        """The taxon of a row."""
+        parent = int(self.parents[row])
+        return TaxonRow(
+            taxon_id=int(self.taxon_ids[row]),
+            parent_id=int(self.taxon_ids[parent]) if parent >= 0 else None,
+            name=self._names[row].as_py(),
+            rank=self._ranks[row].as_py(),
+            active=bool(self._active[row]),
+            lft=int(self.lft[row]),
+            rgt=int(self.rgt[row]),
+        )
+
+    def rows_between(self, low: int, high: int) -> tuple[int, int]:
+        """The rows whose labels are in `[low, high)`, as a range of rows."""
+        first, last = np.searchsorted(self.lft, [low, high])
+        return int(first), int(last)
+
+    def ancestors(self, row: int) -> list[TaxonRow]:
+        """What is above a row, the nearest first."""
+        found = []
+        while (row := int(self.parents[row])) >= 0:
+            found.append(self.at(row))
+        return found
+
+    def children(self, row: int) -> Ints:
+        """The rows directly below a row."""
+        first, last = np.searchsorted(self._children_of, [row, row + 1])
+        return self._children[first:last]
+
+    def label_of(self, rank: str) -> Ints:
+        """For every row that of its ancestor-or-self of this rank (by name, not level), -1 for none."""
+        marked = pc.fill_null(pc.equal(self._ranks, rank), False).to_numpy(zero_copy_only=False)
+        return nearest_with(marked, self.parents, by_depth(self.parents, self._depths))
+
+    def names_of(self, rows: Ints) -> pa.Array:
+        """The names of rows, null for row -1."""
+        return self._names.take(pa.array(rows, mask=rows < 0))
+
+    def resolve(self, taxon: Taxon) -> TaxonRow:
+        """The active taxon with that id or exact name.
+
+        Raises
+        ------
+        CampaignError
+            There is none, it is inactive, or several active taxa share the name; the message lists
+            candidates.
+        """
+        if isinstance(taxon, int) or taxon.isdigit():
+            row = self.row(int(taxon)) if int(taxon) < 1 << 31 else None
+            rows = [] if row is None else [row]
+        else:
+            rows = np.flatnonzero(pc.equal(self._names, taxon).to_numpy(zero_copy_only=False)).tolist()
+        active = [row for row in rows if self._active[row]]
+        if len(active) == 1:
+            return self.at(active[0])
+        if active:
+            found = "; ".join(self._described(row) for row in active)
+            raise CampaignError(
+                f"taxon {taxon!r} names {len(active)} active taxa: {found}; give the id of the one you mean"
+            )
+        if rows:
+            found = "; ".join(self._described(row) for row in rows)
+            raise CampaignError(
+                f"taxon {taxon!r} is inactive: {found}; find its current name on inaturalist.org"
+            )
+        close = [] if isinstance(taxon, int) else self._close(taxon)
+        hint = (
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else "check the id or the spelling on inaturalist.org"
+        )
+        raise CampaignError(f"taxon {taxon!r} is not in the source's taxa; {hint}")
+
+    def _described(self, row: int) -> str:
+        taxon, above = self.at(row), self.ancestors(row)
+        place = next((one for one in above if one.rank == "kingdom"), above[-1] if above else None)
+        return f"{taxon.name} ({taxon.rank or 'no rank'}, id {taxon.taxon_id}" + (
+            f", in {place.name})" if place else ")"
+        )
+
+    def _close(self, name: str) -> list[str]:
+        """Up to three active names like `name`; those that share its beginning or end are compared."""
+        lower = pc.utf8_lower(self._names)
+        same_start = pc.starts_with(lower, name.lower()[:3])
+        same_end = pc.ends_with(lower, name.lower()[-4:])
+        maybe = pc.and_(pc.or_(same_start, same_end), pa.array(self._active))
+        candidates = self._names.filter(maybe)[:_CANDIDATES].to_pylist()
+        by_lower = {candidate.lower(): candidate for candidate in candidates}
+        return [
+            repr(by_lower[match])
+            for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.75)
+        ]
+
+    @cached_property
+    def _children(self) -> Ints:
+        return np.argsort(self.parents, kind="stable")
+
+    @cached_property
+    def _children_of(self) -> Ints:
+        return self.parents[self._children]

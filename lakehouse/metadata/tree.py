@@ -1,0 +1,144 @@
+"""The tree behind the ancestry paths of a dump: parents, depths, ancestors by rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_PATH = r"^[0-9]{1,18}(/[0-9]{1,18})*$"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Taxa in the order of their ids, linked.
+
+    Attributes
+    ----------
+    taxon_ids
+        int64, rising, without repetition.
+    parents
+        int64, the index of each taxon's parent, -1 for a root.
+    levels
+        The indices of the taxa of each depth, sorted by parent and id; depth counts parents, not path
+        components.
+    orphans, ungrafted, stale, circular
+        Taxa whose direct parent is not among them; whose path is blank or unreadable; whose path differs from
+        their parent's; whose path leads back to themselves.
+    """
+
+    taxon_ids: Ints
+    parents: Ints
+    levels: tuple[Ints, ...]
+    orphans: Bools
+    ungrafted: Bools
+    stale: Bools
+    circular: Bools
+
+    @property
+    def depths(self) -> Ints:
+        """int64, 0 for a root."""
+        depths = np.zeros(len(self.parents), np.int64)
+        for depth, level in enumerate(self.levels):
+            depths[level] = depth
+        return depths
+
+
+def build_tree(taxon_ids: Ints, ancestry: pa.Array) -> Tree:
+    """The tree of taxa, each below the nearest ancestor of its path that exists.
+
+    Parameters
+    ----------
+    taxon_ids
+        Rising and without repetition.
+    ancestry
+        Strings of ids from the root down to the parent, separated by `/`; null where there is none.
+    """
+    readable = pc.fill_null(pc.match_substring_regex(ancestry, _PATH), False)
+    ungrafted = ~readable.to_numpy(zero_copy_only=False)
+    direct = pc.cast(pc.replace_substring_regex(pc.if_else(readable, ancestry, "0"), ".*/", ""), pa.int64())
+    parents = positions(taxon_ids, direct.to_numpy(zero_copy_only=False))
+    itself = parents == np.arange(len(parents))
+    orphans = ((parents < 0) | itself) & ~ungrafted
+    parents[ungrafted] = -1
+    for index in np.flatnonzero(orphans):
+        parents[index] = _nearest(taxon_ids, int(index), ancestry[int(index)].as_py())
+    levels, circular = _levels(parents)
+    stale = _stale(taxon_ids, ancestry, parents) & ~orphans
+    return Tree(taxon_ids, parents, levels, orphans, ungrafted, stale, circular | itself)
+
+
+def positions(sorted_ids: Ints, wanted: npt.NDArray[np.integer]) -> Ints:
+    """The index in `sorted_ids` of each id of `wanted`, -1 where it is absent."""
+    if not len(sorted_ids):
+        return np.full(len(wanted), -1, np.int64)
+    found = np.searchsorted(sorted_ids, wanted)
+    found[found == len(sorted_ids)] = 0
+    return np.where(sorted_ids[found] == wanted, found, -1).astype(np.int64)
+
+
+def nearest_with(marked: Bools, parents: Ints, levels: tuple[Ints, ...]) -> Ints:
+    """For each taxon the index of the nearest ancestor-or-self that is `marked`, -1 where there is none."""
+    nearest = np.where(marked, np.arange(len(marked)), -1)
+    for level in levels[1:]:
+        open_ones = level[nearest[level] < 0]
+        nearest[open_ones] = nearest[parents[open_ones]]
+    return nearest
+
+
+def by_depth(parents: Ints, depths: Ints) -> tuple[Ints, ...]:
+    """The indices of each depth, sorted by parent and index."""
+    order = np.lexsort((np.arange(len(parents)), parents, depths))
+    bounds = np.searchsorted(depths[order], np.arange(1, depths.max(initial=0) + 1))
+    return tuple(np.split(order, bounds))
+
+
+def _nearest(taxon_ids: Ints, index: int, path: str) -> int:
+    above = positions(taxon_ids, np.array([int(part) for part in reversed(path.split("/"))]))
+    return next((int(position) for position in above if position >= 0 and position != index), -1)
+
+
+def _levels(parents: Ints) -> tuple[tuple[Ints, ...], Bools]:
+    """Indices by depth; a circle is opened at its lowest taxon, made a root (in `parents`, too)."""
+    depths = np.where(parents < 0, 0, -1)
+    circular = np.zeros(len(parents), np.bool_)
+    waiting = np.flatnonzero(parents >= 0)
+    while waiting.size:
+        above = depths[parents[waiting]]
+        ready = above >= 0
+        if ready.any():
+            depths[waiting[ready]] = above[ready] + 1
+            waiting = waiting[~ready]
+            continue
+        circle = _circle(parents, int(waiting[0]))
+        circular[circle] = True
+        parents[min(circle)], depths[min(circle)] = -1, 0
+        waiting = waiting[waiting != min(circle)]
+    return by_depth(parents, depths), circular
+
+
+def _circle(parents: Ints, start: int) -> list[int]:
+    seen: dict[int, int] = {}
+    walk: list[int] = []
+    while start not in seen:
+        seen[start] = len(walk)
+        walk.append(start)
+        start = int(parents[start])
+    return walk[seen[start] :]
+
+
+def _stale(taxon_ids: Ints, ancestry: pa.Array, parents: Ints) -> Bools:
+    """Which taxa have a path that is not their parent's path with the parent."""
+    above = pa.array(parents, mask=parents < 0)
+    paths = pc.fill_null(ancestry, "")
+    joined = pc.binary_join_element_wise(
+        paths.take(above), pc.cast(pa.array(taxon_ids), pa.string()).take(above), "/"
+    )
+    expected = pc.replace_substring_regex(joined, "^/", "")
+    return pc.fill_null(pc.not_equal(expected, paths), False).to_numpy(zero_copy_only=False)

@@ -1,0 +1,99 @@
+"""Names of snapshots: `<campaign>@v<N>`, `<campaign>@latest`, or the first digits of a snapshot id.
+
+A version record `refs/<campaign>/v<N>` is created once and never changed; two publishers of one number cannot
+both win. `latest` is the highest version there is, so no second name can disagree with it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lakehouse.errors import AlreadyExistsError, LakeError, NotFoundError, UsageError
+from lakehouse.lake import Lake
+from lakehouse.snapshots.identity import canonical_json, sha256_hex
+from lakehouse.snapshots.model import Root, Version
+
+_VERSION = re.compile(r"^v([1-9]\d*)$")
+
+
+def versions(lake: Lake, campaign: str) -> list[Version]:
+    """Every version of a campaign, oldest first; empty if there is none."""
+    found = [
+        (int(match[1]), key)
+        for key in lake.list(f"refs/{campaign}")
+        if (match := _VERSION.match(key.split("/")[-1]))
+    ]
+    return [_read_version(lake, key) for _, key in sorted(found)]
+
+
+def latest(lake: Lake, campaign: str) -> Version | None:
+    """The newest version of a campaign, None if there is none."""
+    found = [
+        int(match[1])
+        for key in lake.list(f"refs/{campaign}")
+        if (match := _VERSION.match(key.split("/")[-1]))
+    ]
+    return _read_version(lake, f"refs/{campaign}/v{max(found)}") if found else None
+
+
+def create_version(lake: Lake, version: Version) -> None:
+    """Publish a version record; raises LakeError if another publisher took the number first."""
+    key = f"refs/{version.campaign}/v{version.version}"
+    try:
+        lake.create(key, canonical_json(version))
+    except AlreadyExistsError:
+        raise LakeError(
+            f"another run published {version.ref} while this one built it; build again to go on from there"
+        ) from None
+
+
+def resolve(lake: Lake, ref: str) -> Version:
+    """The version that a REF names; raises UsageError for what is no REF and NotFoundError for what is not
+    there."""
+    campaign, at, name = ref.partition("@")
+    if at:
+        if not campaign or (name != "latest" and not _VERSION.match(name)):
+            raise UsageError(f"{ref!r} is not a reference; write name@latest, name@v3 or a snapshot id")
+        found = versions(lake, campaign)
+        for version in found:
+            if name == f"v{version.version}" or (name == "latest" and version is found[-1]):
+                return version
+        have = ", ".join(f"v{version.version}" for version in found) or "no version at all"
+        raise NotFoundError(f"{ref} is not in {lake.root}; {campaign!r} has {have}")
+    if re.fullmatch(r"[0-9a-f]{8,64}", ref):
+        matches = [
+            version
+            for folder in lake.folders("refs")
+            for version in versions(lake, folder)
+            if version.snapshot_id.startswith(ref)
+        ]
+        if len({version.snapshot_id for version in matches}) == 1:
+            return matches[0]
+        if matches:
+            raise UsageError(f"{ref} begins the ids of {len(matches)} snapshots; give more digits")
+        raise NotFoundError(f"no snapshot in {lake.root} has an id beginning with {ref}")
+    raise UsageError(f"{ref!r} is not a reference; write name@latest, name@v3 or a snapshot id")
+
+
+def root_key(snapshot_id: str) -> str:
+    """Where a snapshot's root is stored."""
+    return f"snapshots/{snapshot_id}.json"
+
+
+def read_root(lake: Lake, snapshot_id: str) -> Root:
+    """The root of a snapshot; raises NotFoundError, or LakeError if its bytes do not match its name."""
+    data = lake.get(root_key(snapshot_id))
+    if sha256_hex(data) != snapshot_id:
+        raise LakeError(
+            f"{lake.uri(root_key(snapshot_id))} is damaged: its sha256 is not its name; restore a copy"
+        )
+    return Root.model_validate_json(data)
+
+
+def _read_version(lake: Lake, key: str) -> Version:
+    try:
+        return Version.model_validate_json(lake.get(key))
+    except ValueError:
+        raise LakeError(
+            f"{lake.uri(key)} is damaged: it is not a version record; restore it from a copy"
+        ) from None
