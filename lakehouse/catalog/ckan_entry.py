@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lakehouse.campaign import CkanTarget
+from lakehouse.catalog.croissant import semantic
 from lakehouse.catalog.files import DatasetFile, checked
 from lakehouse.catalog.licensing import dataset_licence
 from lakehouse.catalog.statistics import BoundingBox, Statistics
@@ -65,7 +66,7 @@ def package(
         "title": about.title,
         "notes": about.description,
         "author": ", ".join(creator.name for creator in about.creators),
-        "version": f"v{version.version}",
+        "version": semantic(version),
         "license_id": licence.ckan_id,
         # CKAN shows this address as the dataset's source.
         "url": reference if reference.startswith(("http://", "https://")) else "",
@@ -125,7 +126,7 @@ def _tags(root: Root, statistics: Statistics) -> list[str]:
 
 
 def _resource(file: DatasetFile) -> dict[str, Any]:
-    if not file.url.startswith(("https://", "http://", "s3://")):
+    if not file.url.startswith(("https://", "http://", "s3://", "urn:sha256:")):
         raise CatalogError(
             f"{file.name} has no address that others can read ({file.url}); set "
             "LAKEHOUSE_PUBLIC_URL to where the lake is served"

@@ -22,7 +22,6 @@ from lakehouse.catalog.card import render_card
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.croissant_check import validate
 from lakehouse.catalog.files import DatasetFile, Role, describe_bytes, describe_file, media_type, resolved
-from lakehouse.catalog.plots import figures
 from lakehouse.catalog.statistics import Statistics, summarize
 from lakehouse.catalog.thumbnails import thumbnail_strip
 from lakehouse.errors import NotFoundError
@@ -71,6 +70,9 @@ def write_card(snapshot: Snapshot) -> str:
 
 def pictures(snapshot: Snapshot, statistics: Statistics) -> dict[str, bytes]:
     """The card's figures and thumbnails: bytes by file name."""
+    # matplotlib takes most of a second to import, and most commands draw nothing.
+    from lakehouse.catalog.plots import figures
+
     samples = snapshot.samples(shuffle=True, seed=0)
     strip = thumbnail_strip([samples[place].image for place in range(min(THUMBNAILS, len(samples)))])
     drawn = {f"figures/{name}.png": data for name, data in figures(statistics).items()}

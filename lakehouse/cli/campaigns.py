@@ -116,7 +116,7 @@ def publish(
     if not settings.ckan_url or not settings.ckan_token:
         raise UsageError("set LAKEHOUSE_CKAN_URL and LAKEHOUSE_CKAN_TOKEN to publish to CKAN")
     with bars(as_json):
-        runs.publish(lake, chosen, ["croissant", "dataset_card", "ckan_entry"])
+        runs.publish(lake, chosen)
     url = f"{settings.ckan_url.rstrip('/')}/dataset/{version.campaign}"
     if as_json:
         emit({"version": version.ref, "ckan": url})

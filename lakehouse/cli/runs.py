@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.campaign import Campaign
 from lakehouse.errors import LakehouseError, UsageError
+from lakehouse.images.partition import is_up_to_date
 from lakehouse.lake import Lake
-from lakehouse.metadata.partitions import load_plan
+from lakehouse.metadata.ingest import latest_release
+from lakehouse.metadata.partitions import Plan, load_plan
 from lakehouse.metadata.state import STEPS, steps_to_do
 from lakehouse.snapshots import refs
+from lakehouse.snapshots.build import is_current
 from lakehouse.snapshots.model import Version
-from lakehouse.sources import source_name_of
+from lakehouse.sources import open_source, source_name_of
+
+CATALOG = ("croissant", "dataset_card", "ckan_entry")
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -90,7 +95,7 @@ def build(lake: Lake, campaign: Campaign, *, refresh: bool = False, taxa: Sequen
         )
         if keys and not session.complete(plan):
             return None
-        session.run("snapshot")
+        session.describe()
         version = refs.resolve(lake, f"{campaign.name}@latest")
         return Built(
             version=version,
@@ -101,10 +106,10 @@ def build(lake: Lake, campaign: Campaign, *, refresh: bool = False, taxa: Sequen
         )
 
 
-def publish(lake: Lake, campaign: Campaign, assets: Sequence[str]) -> None:
-    """Materialize the named catalogue assets of the newest version."""
+def publish(lake: Lake, campaign: Campaign) -> None:
+    """Materialize the newest version's catalogue entry, and before it what it shows."""
     with _session(lake, campaign) as session:
-        session.materialize(assets)
+        session.run("snapshot", assets=[f"{session.group}/{asset}" for asset in CATALOG])
 
 
 @contextmanager
@@ -135,7 +140,9 @@ class _Session:
 
     def prepare(self, refresh: bool) -> None:
         """Materialize the shared assets and the plan, from the first one that is missing or out of date."""
-        steps = STEPS if refresh else steps_to_do(self.lake, self.campaign, self.source)
+        steps = steps_to_do(self.lake, self.campaign, self.source)
+        if refresh and self._dump_is_new():
+            steps = STEPS
         source = self.source.replace("-", "_")
         assets = {
             "raw": [f"{source}/raw_{table}" for table in ("observations", "observers", "photos", "taxa")],
@@ -146,15 +153,44 @@ class _Session:
         if steps:
             self.run("prepare", assets=[asset for step in steps for asset in assets[step]])
 
-    def complete(self, plan: Any) -> bool:
-        """Whether every partition of the plan has been built for this plan."""
-        from lakehouse.images.partition import is_built
+    def _dump_is_new(self) -> bool:
+        with open_source(self.campaign.source, self.lake) as source:
+            return source.current_release().release_id != latest_release(self.lake, self.source)
 
-        return all(is_built(self.lake, self.campaign, plan, partition.key) for partition in plan.partitions)
+    def build_taxa(self, plan: Plan, keys: Sequence[str]) -> list[dg.AssetMaterialization]:
+        """Build the named partitions, or those that are not up to date."""
+        if not keys and self.complete(plan):
+            return []
+        op = f"{self.group}_build_taxa"
+        return self.run("taxa", {"ops": {op: {"config": {"partitions": list(keys)}}}})
 
-    def materialize(self, assets: Sequence[str]) -> None:
-        """Run the snapshot job for just these assets of the campaign."""
-        self.run("snapshot", assets=[f"{self.group}/{asset}" for asset in assets])
+    def complete(self, plan: Plan) -> bool:
+        """Whether every partition of the plan is up to date."""
+        return all(
+            is_up_to_date(self.lake, self.campaign, plan, partition.key) for partition in plan.partitions
+        )
+
+    def describe(self) -> None:
+        """Make the next version if anything changed, and what does not describe the newest one yet."""
+        names = ["snapshot", *(name for name in CATALOG if name != "ckan_entry" or self.publishes)]
+        if is_current(self.lake, self.campaign):
+            newest = refs.resolve(self.lake, f"{self.campaign.name}@latest").snapshot_id
+            names = [name for name in names if self._data_version(name) != newest]
+        if names:
+            self.run("snapshot", assets=[f"{self.group}/{name}" for name in names])
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the campaign has a catalogue to go to, and one is set."""
+        settings = self.lake.settings
+        return bool(self.campaign.publish.ckan and settings.ckan_url and settings.ckan_token)
+
+    def _data_version(self, asset: str) -> str | None:
+        import dagster as dg
+
+        event = self.instance.get_latest_materialization_event(dg.AssetKey([self.group, asset]))
+        tags = event.asset_materialization.tags if event and event.asset_materialization else None
+        return tags.get("dagster/data_version") if tags else None
 
     def run(
         self, phase: str, config: dict[str, Any] | None = None, assets: Sequence[str] | None = None

@@ -133,12 +133,13 @@ def load_state(lake: Lake, campaign: str, key: str) -> PartitionState | None:
         return None
 
 
-def is_built(lake: Lake, campaign: Campaign, plan: Plan, key: str) -> bool:
-    """Whether the partition was selected for this plan and its photos were tried since."""
+def is_up_to_date(lake: Lake, campaign: Campaign, plan: Plan, key: str) -> bool:
+    """Whether the partition was selected for this plan and none of its photos is worth another try."""
     selection, state = load_selection_report(lake, campaign.name, key), load_state(lake, campaign.name, key)
     return bool(
         selection
         and state
+        and state.settled
         and selection.plan_digest == plan.digest
         and state.selection_digest == selection.digest
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -152,3 +153,10 @@ def intersect(intervals: Iterable[Interval], bound: Interval) -> list[Interval]:
     """The part of `intervals` (a set) inside `bound`."""
     clipped = ((max(low, bound[0]), min(high, bound[1])) for low, high in intervals)
     return [(low, high) for low, high in clipped if low < high]
+
+
+def cover(intervals: Sequence[Interval], most: int) -> list[Interval]:
+    """At most `most` intervals that cover a set and little else: the smallest gaps are closed."""
+    gaps = sorted(range(1, len(intervals)), key=lambda at: intervals[at - 1][1] - intervals[at][0])
+    cuts = [0, *sorted(gaps[: most - 1]), len(intervals)]
+    return [(intervals[first][0], intervals[last - 1][1]) for first, last in pairwise(cuts)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -17,6 +17,7 @@ from lakehouse.lake import Lake
 from lakehouse.licences import LICENCES
 from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
 from lakehouse.metadata.ingest import raw_table_key
+from lakehouse.metadata.intervals import Interval, cover, union
 from lakehouse.metadata.partitions import Partition, Plan
 from lakehouse.metadata.photos import photo_files
 from lakehouse.metadata.schema import EXCLUDED, SELECTION, SELECTION_ENCODING
@@ -56,6 +57,10 @@ REASONS = (
 # Worth a look one by one: something is wrong with the photo, not with the campaign's taste.
 LISTED_REASONS = ("observations_disagree", "observations_split", "unknown_licence")
 UNKNOWN_CREATOR = "unknown photographer"
+# Ranges of labels in one query's condition.
+_RANGES = 64
+# Photos that a preview looks at together.
+_TOGETHER = 1_000_000
 
 
 class _Record(BaseModel):
@@ -125,7 +130,7 @@ def select_partition(
     Equal photos and parameters give equal bytes. Raises NotFoundError if the plan has no partition `key`.
     """
     partition = plan.partition(key)
-    with _judged(lake, campaign, plan, partition, connection) as cursor:
+    with _judged(lake, campaign, plan, partition.intervals, connection) as cursor:
         digest = _write_selection(lake, campaign, plan, key, cursor)
         with lake.parquet_writer(excluded_key(campaign.name, key), EXCLUDED) as writer:
             listed = ", ".join(quoted(reason) for reason in LISTED_REASONS)
@@ -152,8 +157,9 @@ def preview(lake: Lake, campaign: Campaign, plan: Plan, connection: duckdb.DuckD
     considered, labels = 0, []
     licenses, splits, excluded = Counter[str](), Counter[str](), Counter[str]()
     with task("Counting photos", len(plan.partitions), "partitions") as progress:
-        for partition in plan.partitions:
-            with _judged(lake, campaign, plan, partition, connection) as cursor:
+        for group in _groups(plan):
+            intervals = union(interval for partition in group for interval in partition.intervals)
+            with _judged(lake, campaign, plan, intervals, connection) as cursor:
                 considered += scalars(cursor, _COUNTS)[0]
                 excluded.update(_excluded(cursor))
                 licenses.update(_count_by(cursor, "license"))
@@ -162,7 +168,7 @@ def preview(lake: Lake, campaign: Campaign, plan: Plan, connection: duckdb.DuckD
                     "SELECT label_id, label, count(*) FROM judged WHERE reason IS NULL GROUP BY ALL"
                 ).fetchall()
                 labels += [LabelCount(label_id=row[0], label=row[1], photos=row[2]) for row in rows]
-            progress.advance(note=partition.name)
+            progress.advance(len(group), note=group[-1].name)
     return Preview(
         considered=considered,
         photos=sum(label.photos for label in labels),
@@ -172,6 +178,18 @@ def preview(lake: Lake, campaign: Campaign, plan: Plan, connection: duckdb.DuckD
         splits={name: splits[name] for name in campaign.splits},
         excluded={reason: excluded[reason] for reason in REASONS if excluded[reason]},
     )
+
+
+def _groups(plan: Plan) -> Iterator[list[Partition]]:
+    """The partitions, some at a time: a label is never in two of them, so they can be judged together."""
+    group: list[Partition] = []
+    for partition in plan.partitions:
+        if group and sum(one.photos for one in group) + partition.photos > _TOGETHER:
+            yield group
+            group = []
+        group.append(partition)
+    if group:
+        yield group
 
 
 def _report_key(campaign: str, key: str) -> str:
@@ -188,17 +206,26 @@ _COUNTS = """
 
 @contextmanager
 def _judged(
-    lake: Lake, campaign: Campaign, plan: Plan, partition: Partition, connection: duckdb.DuckDBPyConnection
+    lake: Lake,
+    campaign: Campaign,
+    plan: Plan,
+    intervals: Sequence[Interval],
+    connection: duckdb.DuckDBPyConnection,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A session with the table `judged`: the photos of the partition, and why each is left out."""
-    files = photo_files(lake, plan.source, plan.release, partition.intervals)
+    """A session with the table `judged`: the photos of whole partitions, and why each is left out."""
+    files = photo_files(lake, plan.source, plan.release, intervals)
     if not files:
         raise LakeError(
-            f"release {plan.release} of {plan.source} has no photo of partition {partition.key}; make the plan again"
+            f"release {plan.release} of {plan.source} has no photos of campaign {plan.campaign!r}; "
+            "make the plan again"
         )
-    low, high = partition.intervals[0][0], partition.intervals[-1][1]
+    low, high = intervals[0][0], intervals[-1][1]
+    # Ranges, because row groups are skipped by them; the join is what makes the choice exact.
+    ranges = " OR ".join(
+        f"(photos.lft >= {first} AND photos.lft < {last})" for first, last in cover(intervals, _RANGES)
+    )
     with session(lake, connection) as cursor:
-        lows, highs = zip(*partition.intervals, strict=True)
+        lows, highs = zip(*intervals, strict=True)
         cursor.register(
             "intervals", pa.table({"low": pa.array(lows, pa.int64()), "high": pa.array(highs, pa.int64())})
         )
@@ -212,14 +239,16 @@ def _judged(
             WITH candidates AS (
                 SELECT photos.*, label_id, label, {split_sql("observation_uuid", campaign.splits)} AS split
                 FROM {files_sql(files)} photos JOIN labels USING (lft)
-                WHERE photos.lft >= {low} AND photos.lft < {high}
+                WHERE {ranges}
             ), asked AS MATERIALIZED (SELECT *, {_reason_sql(campaign)} AS failed FROM candidates),
             good AS (
                 SELECT photo_id, count(*) OVER (PARTITION BY label_id) AS of_label,
-                       row_number() OVER (PARTITION BY label_id ORDER BY {order_sql("photo_id")}, photo_id) AS nth
+                       row_number() OVER (PARTITION BY label_id ORDER BY {order_sql("photo_id")}, photo_id)
+                       AS nth
                 FROM asked WHERE failed IS NULL
             )
-            SELECT asked.* EXCLUDE (failed), {_bounded_sql(campaign)} AS reason FROM asked LEFT JOIN good USING (photo_id)""")
+            SELECT asked.* EXCLUDE (failed), {_bounded_sql(campaign)} AS reason
+            FROM asked LEFT JOIN good USING (photo_id)""")
         yield cursor
         cursor.unregister("intervals")
 
@@ -245,7 +274,7 @@ def _reason_sql(campaign: Campaign) -> str:
         if where.positional_accuracy_max is None
         else f"positional_accuracy IS NULL OR positional_accuracy > {where.positional_accuracy_max}",
         "not_at_label_rank": "label_id IS NULL",
-        # lowest UUID and others are one photo: in two splits it would be seen in training and in testing
+        # One photo whose observations are in two splits would be trained and tested on.
         "observations_split": f"len(list_filter(other_observations, {elsewhere})) > 0",
     }
     cases = "".join(f" WHEN {test} THEN {quoted(reason)}" for reason, test in conditions.items())
@@ -279,8 +308,8 @@ def _bounded_sql(campaign: Campaign) -> str:
     return f"CASE WHEN failed IS NOT NULL THEN failed{cases} END"
 
 
-def _strings(values: object) -> str:
-    return "(" + ", ".join(quoted(str(value)) for value in values) + ")"  # type: ignore[attr-defined]
+def _strings(values: Iterable[str]) -> str:
+    return "(" + ", ".join(quoted(value) for value in values) + ")"
 
 
 # --- what is written

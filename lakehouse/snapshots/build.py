@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakehouse.campaign import Campaign
-from lakehouse.errors import LakeError
+from lakehouse.errors import GateError, LakeError, NotFoundError
 from lakehouse.images.ledger import Ledger
+from lakehouse.images.partition import load_state
 from lakehouse.images.shard import index_key, shard_key
 from lakehouse.lake import ROW_GROUP, Lake
 from lakehouse.metadata.ingest import load_raw_release
@@ -83,6 +84,8 @@ def build_snapshot(
 
     Raises
     ------
+    GateError
+        More of the selected photos failed than the campaign allows.
     LakeError
         A partition was not selected for the plan's release, a selected photo was never tried, nothing at all
         is stored, or another run published the same version number first.
@@ -98,6 +101,7 @@ def build_snapshot(
             if parts:
                 partitions.append(parts)
             progress.advance()
+    _check_gate(campaign, tally.accounting)
     if not tally.photos:
         raise LakeError(
             f"campaign {campaign.name!r} has no stored photo ({_phrase(tally.accounting)}); "
@@ -128,7 +132,9 @@ def build_snapshot(
             },
         ),
     )
+    basis = _basis(lake, campaign, plan)
     if parent and parent_root and _same_data(root, parent_root):
+        lake.put(_basis_key(campaign.name), basis.encode())
         return SnapshotBuild(parent, parent_root, created=False)
     root = root.model_copy(update={"content_id": content_id(connection, lake, root)})
     data = canonical_json(root)
@@ -145,7 +151,32 @@ def build_snapshot(
         about=About(title=campaign.title, description=campaign.description, creators=campaign.creators),
     )
     refs.create_version(lake, version)
+    lake.put(_basis_key(campaign.name), basis.encode())
     return SnapshotBuild(version, root, created=True)
+
+
+def is_current(lake: Lake, campaign: Campaign) -> bool:
+    """Whether the newest version was built from the campaign, plan and partitions as they are."""
+    try:
+        found = lake.get(_basis_key(campaign.name)).decode()
+        return found == _basis(lake, campaign, load_plan(lake, campaign.name))
+    except NotFoundError:
+        return False
+
+
+def _basis(lake: Lake, campaign: Campaign, plan: Plan) -> str:
+    """A digest of all that a snapshot is built from."""
+    states = {
+        partition.key: state.digest if (state := load_state(lake, campaign.name, partition.key)) else None
+        for partition in plan.partitions
+    }
+    return sha256_hex(
+        canonical_json({"campaign": campaign.model_dump(mode="json"), "plan": plan.digest, "states": states})
+    )
+
+
+def _basis_key(campaign: str) -> str:
+    return f"campaigns/{campaign}/snapshot"
 
 
 def content_id(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root) -> str:
@@ -205,6 +236,19 @@ def _write_partition(
         labels=_store(lake, _conform(table, LABELS)),
         records=_store(lake, _conform(table, RECORDS)),
     )
+
+
+def _check_gate(campaign: Campaign, accounting: Counter[str]) -> None:
+    """What is gone at the source is no failure; everything else that should have come and did not is one."""
+    bad = {name: accounting[name] for name in ("failed", "refused", "rejected") if accounting[name]}
+    share = sum(bad.values()) / max(1, accounting["selected"])
+    if share > campaign.gate.max_failed:
+        counts = ", ".join(f"{count:,} {name}" for name, count in bad.items())
+        raise GateError(
+            f"{share:.1%} of the {accounting['selected']:,} photos selected for {campaign.name!r} failed "
+            f"({counts}), above the gate of {campaign.gate.max_failed:.1%}; what was fetched is kept: "
+            "build again later, or raise gate.max_failed"
+        )
 
 
 def _write_taxa(lake: Lake, source_name: str, release: str, labels: Iterable[int], rank: str) -> FileRef:

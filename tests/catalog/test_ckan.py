@@ -109,7 +109,7 @@ def test_an_entry_lists_every_file_by_address_digest_and_size(version) -> None:
 def test_an_entry_says_version_licence_and_identity(version) -> None:
     wanted = package(*version, TARGET)
     extras = {extra["key"]: extra["value"] for extra in wanted["extras"]}
-    assert (wanted["name"], wanted["version"], wanted["license_id"]) == ("pollinators", "v2", "cc-nc")
+    assert (wanted["name"], wanted["version"], wanted["license_id"]) == ("pollinators", "2.0.0", "cc-nc")
     assert extras["content_id"] == version[1].content_id
     assert extras["photos"] == "60"
     assert json.loads(extras["spatial"])["type"] == "Polygon"
@@ -144,7 +144,7 @@ def test_an_entry_of_the_version_has_no_differences(version) -> None:
     [
         ({"title": "Other"}, "title is 'Other', not 'Pollinators & friends'"),
         ({"private": True}, "private is True, not False"),
-        ({"version": "v1"}, "version is 'v1', not 'v2'"),
+        ({"version": "v1"}, "version is 'v1', not '2.0.0'"),
         ({"tags": []}, "the tags are none"),
         ({"extras": []}, "the extra content_id is None"),
         ({"resources": []}, "the resource data/train-"),

@@ -20,8 +20,8 @@ from lakehouse.settings import Settings
 from lakehouse.sources.inaturalist import InaturalistSource
 
 HEADERS = {
-    "observations": "observation_uuid observer_id latitude longitude positional_accuracy taxon_id quality_grade "
-    "observed_on anomaly_score",
+    "observations": "observation_uuid observer_id latitude longitude positional_accuracy taxon_id "
+    "quality_grade observed_on anomaly_score",
     "observers": "observer_id login name",
     "photos": "photo_uuid photo_id observation_uuid observer_id extension license width height position",
     "taxa": "taxon_id ancestry rank_level rank name active",

@@ -20,7 +20,9 @@ from lakehouse.metadata.ingest import (
     raw_rejects_key,
     raw_table_key,
 )
+from lakehouse.metadata.photos import NO_OBSERVATION, UNKNOWN_TAXON, build_photos
 from lakehouse.metadata.schema import RAW, REJECTS
+from lakehouse.metadata.taxonomy import build_taxa
 from lakehouse.settings import Settings
 from lakehouse.sources.base import TableFile
 from lakehouse.sources.inaturalist import InaturalistSource
@@ -181,9 +183,11 @@ def test_a_dump_that_changes_behind_its_reader_is_not_taken_in(lake: Lake, bucke
     bucket.observe(1, 102)
     bucket.photograph(1, 1)
     bucket.write()
-    with Changing("mini", str(bucket.directory), lake.settings) as source:
-        with pytest.raises(SourceError, match="changed while release"):
-            ingest_release(lake, source, source.current_release())
+    with (
+        Changing("mini", str(bucket.directory), lake.settings) as source,
+        pytest.raises(SourceError, match="changed while release"),
+    ):
+        ingest_release(lake, source, source.current_release())
     assert list_releases(lake, "mini") == []
 
 
@@ -220,3 +224,9 @@ def test_the_real_sample_is_read_and_every_row_accounted_for(tmp_path: Path) -> 
         (27, "field count 9, expected 8"),
         (28, "field count 9, expected 8"),
     ]
+    taxa = build_taxa(lake, "sample", release.release_id)
+    assert (taxa.taxa, taxa.inactive, taxa.orphans) == (50, 20, 50)
+    with lake.connect() as connection:
+        photos = build_photos(lake, "sample", release.release_id, connection)
+    assert sum(photos.accounting().values()) == photos.raw_rows == 50
+    assert photos.rejected == {NO_OBSERVATION: 2, UNKNOWN_TAXON: 48}

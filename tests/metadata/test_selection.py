@@ -48,7 +48,7 @@ Select = Callable[..., SelectionReport]
 
 
 def selected(lake: Lake) -> list[dict[str, object]]:
-    return lake.read_table(selection_key("frogs", "ranidae-100")).to_pylist()  # type: ignore[no-any-return]
+    return lake.read_table(selection_key("frogs", "ranidae-100")).to_pylist()
 
 
 def photos(lake: Lake) -> list[object]:

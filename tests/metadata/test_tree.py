@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse.metadata.intervals import Labels, assign_intervals, intersect, subtract, union
+from lakehouse.metadata.intervals import Labels, assign_intervals, cover, intersect, subtract, union
 from lakehouse.metadata.tree import Ints, Tree, build_tree, nearest_with
 
 
@@ -133,7 +135,7 @@ def test_an_unchanged_tree_keeps_its_labels(paths: dict[int, str | None]) -> Non
 
 
 def test_a_new_taxon_moves_no_other_while_there_is_room() -> None:
-    paths: dict[int, str | None] = {1: None, **{n: "1" for n in range(2, 50)}}
+    paths: dict[int, str | None] = {1: None, **dict.fromkeys(range(2, 50), "1")}
     tree = tree_of(paths)
     lft, rgt = assign_intervals(tree)
     grown = tree_of({**paths, 50: "1"})
@@ -162,6 +164,19 @@ def test_sets_of_intervals_are_sets(
 ) -> None:
     whole = union(one)
     assert members(whole) == members(one)
-    assert all(first[1] < second[0] for first, second in zip(whole, whole[1:], strict=False))
+    assert all(first[1] < second[0] for first, second in pairwise(whole))
     assert members(subtract(whole, other)) == members(one) - members(other)
     assert members(intersect(whole, bound)) == members(one) & members([bound])
+
+
+@given(SETS, st.integers(1, 4))
+def test_a_cover_has_few_intervals_and_the_ends_of_the_set(one: list[tuple[int, int]], most: int) -> None:
+    whole = union(one)
+    covering = cover(whole, most) if whole else []
+    assert len(covering) == min(most, len(whole))
+    assert members(covering) >= members(whole)
+    assert not whole or (covering[0][0], covering[-1][1]) == (whole[0][0], whole[-1][1])
+
+
+def test_a_cover_closes_the_smallest_gaps() -> None:
+    assert cover([(0, 1), (2, 3), (100, 101), (104, 105)], 2) == [(0, 3), (100, 105)]
