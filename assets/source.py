@@ -13,7 +13,7 @@ from lakehouse.metadata.photos import build_photos, load_photos_report
 from lakehouse.metadata.schema import PHOTOS, RAW_TABLES
 from lakehouse.metadata.state import newest_release
 from lakehouse.metadata.taxonomy import build_taxa, taxa_key
-from lakehouse.sources import open_source
+from lakehouse.sources import open_source, source_name_of
 from resources.lake import LakeDuckDB, LakeResource
 
 RAW_DESCRIPTIONS = {
@@ -32,8 +32,9 @@ class SourceAssets:
     checks: list[dg.AssetChecksDefinition]
 
 
-def build_source(source_name: str) -> SourceAssets:
-    """The assets of the source named `source_name` (its folder in the lake)."""
+def build_source(address: str) -> SourceAssets:
+    """The assets of the source that campaign files call `address`."""
+    source_name = source_name_of(address)
 
     def key(table: str) -> dg.AssetKey:
         return asset_key(source_name, table)
@@ -64,7 +65,7 @@ def build_source(source_name: str) -> SourceAssets:
     def raw(lake: LakeResource) -> Iterator[dg.MaterializeResult]:
         with told_plainly():
             opened = lake.open()
-            with open_source(source_name, opened) as source:
+            with open_source(address, opened) as source:
                 release = ingest_release(opened, source, source.current_release())
         for table in release.tables:
             if table.name in RAW_DESCRIPTIONS:

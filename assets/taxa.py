@@ -46,10 +46,12 @@ def build_taxa(campaign: Campaign) -> TaxaDefinitions:
     """`<campaign>/selection` and `<campaign>/shards`, and the job `<campaign>_taxa`."""
     group = identifier(campaign.name)
 
-    def spec(asset: str, after: str, kinds: set[str], description: str) -> dg.AssetSpec:
+    source = source_name_of(campaign.source)
+
+    def spec(asset: str, deps: list[dg.AssetKey], kinds: set[str], description: str) -> dg.AssetSpec:
         return dg.AssetSpec(
             asset_key(campaign.name, asset),
-            deps=[asset_key(campaign.name, after)],
+            deps=deps,
             group_name=group,
             owners=[OWNER],
             kinds=kinds,
@@ -62,14 +64,18 @@ def build_taxa(campaign: Campaign) -> TaxaDefinitions:
         specs=[
             spec(
                 "selection",
-                "plan",
+                [
+                    asset_key(campaign.name, "plan"),
+                    asset_key(source, "photos"),
+                    asset_key(source, "raw_observers"),
+                ],
                 {"duckdb", "parquet"},
                 "The photos of one taxon that the campaign wants, with label and split; each one left out is "
                 "counted under the rule (licence, quality, place, …) that left it out.",
             ),
             spec(
                 "shards",
-                "selection",
+                [asset_key(campaign.name, "selection")],
                 {"python", "http", "webdataset"},
                 "The photographs of one taxon: fetched once, checked, kept in WebDataset shards.",
             ),
@@ -80,19 +86,20 @@ def build_taxa(campaign: Campaign) -> TaxaDefinitions:
     )
     def selection_and_shards(
         context: dg.AssetExecutionContext, lake: LakeResource, duckdb: LakeDuckDB
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.AssetMaterialization]:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
-        _build_partitions(context, campaign, lake, duckdb, list(context.partition_keys), wanted)
-        yield from ()
+        yield from _build_partitions(context, campaign, lake, duckdb, list(context.partition_keys), wanted)
 
     @dg.op(
         name=f"{group}_build_taxa",
+        out={},
         description="Builds the named partitions, or all that are not up to date, in one run.",
     )
     def build_many(
         context: dg.OpExecutionContext, config: Partitions, lake: LakeResource, duckdb: LakeDuckDB
-    ) -> None:
-        _build_partitions(context, campaign, lake, duckdb, config.partitions, {"selection", "shards"})
+    ) -> Iterator[dg.AssetMaterialization]:
+        both = {"selection", "shards"}
+        yield from _build_partitions(context, campaign, lake, duckdb, config.partitions, both)
 
     @dg.job(
         name=f"{group}_taxa",
@@ -113,8 +120,11 @@ def _build_partitions(
     duckdb: LakeDuckDB,
     keys: Sequence[str],
     wanted: set[str],
-) -> None:
-    """Build partitions one after the other; the ones that failed are named when the others are done."""
+) -> Iterator[dg.AssetMaterialization]:
+    """Build partitions one after the other; the ones that failed are named when the others are done.
+
+    Events are yielded, which stores them at once; logged ones would be lost if the step failed later.
+    """
     failures: dict[str, str] = {}
     with told_plainly():
         opened = lake.open()
@@ -136,9 +146,9 @@ def _build_partitions(
                     # What was asked for by name is logged even if it was up to date; the rest only if it
                     # changed.
                     if "selection" in wanted and (keys or built.selected_anew):
-                        context.log_event(_selection_event(campaign, built, plan.release))
+                        yield _selection_event(campaign, built, plan.release)
                     if "shards" in wanted and (keys or built.fetch):
-                        context.log_event(_shards_event(campaign, opened, built))
+                        yield _shards_event(campaign, opened, built)
                 progress.advance(note=key)
     if failures:
         named = ", ".join(list(failures)[:20]) + (", …" if len(failures) > 20 else "")
@@ -181,7 +191,11 @@ def _shards_event(campaign: Campaign, lake: Lake, built: PartitionBuild) -> dg.A
             "photos per second": round(fetch.fetched_now / fetch.seconds, 1)
             if fetch and fetch.seconds
             else 0.0,
-            "outcomes by reason": describe.count_table(fetch.by_reason if fetch else {}, "reason"),
+            **(
+                {"not stored": describe.count_table(fetch.by_reason, "reason")}
+                if fetch and fetch.by_reason
+                else {}
+            ),
             **({"thumbnails": describe.thumbnails(images)} if images else {}),
         },
     )

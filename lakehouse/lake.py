@@ -54,8 +54,11 @@ class Lake:
         self.store: LocalStore | S3Store
         if self.is_local:
             self.path = Path(root).expanduser().absolute()
-            self.path.mkdir(parents=True, exist_ok=True)
             self.root = str(self.path)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"LAKEHOUSE_ROOT is {root!r}: {error.strerror}; give a folder") from error
             self.store = LocalStore(self.path)
             self._sweep()
         elif root.startswith("s3://"):
@@ -147,13 +150,19 @@ class Lake:
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below the folder `prefix`, in order."""
         keys: list[str] = []
-        for batch in self.store.list(_checked(prefix) + "/"):
-            keys += [str(entry["path"]) for entry in batch]
+        try:
+            for batch in self.store.list(_checked(prefix) + "/"):
+                keys += [str(entry["path"]) for entry in batch]
+        except obstore.exceptions.BaseError as error:
+            raise self._failure("list", prefix, error) from error
         return iter(sorted(keys))
 
     def folders(self, prefix: str) -> Sequence[str]:
         """The names of the folders directly below `prefix`, in order."""
-        found = self.store.list_with_delimiter(_checked(prefix) + "/")
+        try:
+            found = self.store.list_with_delimiter(_checked(prefix) + "/")
+        except obstore.exceptions.BaseError as error:
+            raise self._failure("list", prefix, error) from error
         return sorted(PurePosixPath(path).name for path in found["common_prefixes"])
 
     # --- writing
@@ -171,12 +180,14 @@ class Lake:
                 temporary.write_bytes(data)
                 _sync(temporary)
                 target = self.path / _checked(key)
-                target.parent.mkdir(parents=True, exist_ok=True)
                 try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
                     os.link(temporary, target)
+                    _sync(target.parent)
                 except FileExistsError:
                     raise AlreadyExistsError(f"{self.uri(key)} exists already") from None
-                _sync(target.parent)
+                except OSError as error:
+                    raise self._failure("write", key, error) from error
             return
         try:
             self.store.put(_checked(key), data, mode="create")
@@ -197,11 +208,14 @@ class Lake:
         """Move the local file `file` (in a `scratch()` folder) into the lake as `key`, replacing what is
         there."""
         if self.is_local:
-            _sync(file)
             target = self.path / _checked(key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-            _sync(target.parent)
+            try:
+                _sync(file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+                _sync(target.parent)
+            except OSError as error:
+                raise self._failure("write", key, error) from error
             return
         try:
             with file.open("rb") as stream:
@@ -239,12 +253,16 @@ class Lake:
 
     # --- engines
 
-    def connect(self, memory_limit: str = "2GB") -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def connect(self, memory_limit: str = "2GB") -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection that reads `uri(...)` of this lake, spills to disk and never downloads an
         extension."""
-        connection = duckdb.connect(config={**DUCKDB_CONFIG, "memory_limit": memory_limit})
-        self.attach(connection)
-        return connection
+        with duckdb.connect(config={**DUCKDB_CONFIG, "memory_limit": memory_limit}) as connection:
+            self.attach(connection)
+            try:
+                yield connection
+            finally:
+                self.detach(connection)
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let a DuckDB connection read `uri(...)` of this lake (on S3 through fsspec: httpfs is a
@@ -254,7 +272,13 @@ class Lake:
         if connection.execute("SELECT current_setting('temp_directory')").fetchall() != [(temporary,)]:
             connection.execute("SET temp_directory = ?", [temporary])
         if not self.is_local and "s3" not in connection.list_filesystems():
-            connection.register_filesystem(FsspecStore("s3", **self._s3_config()))
+            options = {"allow_http": True}
+            connection.register_filesystem(FsspecStore("s3", **self._s3_config(), client_options=options))
+
+    def detach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Undo `attach`; DuckDB never lets go of a filesystem by itself."""
+        if "s3" in connection.list_filesystems():
+            connection.unregister_filesystem("s3")
 
     # --- inside
 
@@ -264,9 +288,10 @@ class Lake:
 
     def _sweep(self) -> None:
         """Remove temporary folders that dead processes of this machine left behind."""
-        for folder in (self.path / ".tmp").glob(f"{socket.gethostname()}-*"):
-            pid = folder.name.removeprefix(f"{socket.gethostname()}-").split("-")[0]
-            if pid.isdigit() and not _alive(int(pid)):
+        for folder in (self.path / ".tmp").glob("*-*-*"):
+            # From the right: a machine whose name begins with this one's may share the disk.
+            host, pid, _ = folder.name.rsplit("-", 2)
+            if host == socket.gethostname() and pid.isdecimal() and not _alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -31,7 +31,10 @@ class LakeDuckDB(DuckDBResource):
         """A connection that can read `lake`."""
         with self.get_connection() as connection:
             lake.attach(connection)
-            yield connection
+            try:
+                yield connection
+            finally:
+                lake.detach(connection)
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:

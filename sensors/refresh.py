@@ -14,7 +14,8 @@ from assets.campaign import CampaignAssets, Job
 from assets.names import identifier
 from lakehouse.campaign import Campaign
 from lakehouse.errors import LakehouseError
-from lakehouse.sources import open_source
+from lakehouse.metadata.ingest import latest_release
+from lakehouse.sources import open_source, source_name_of
 from resources.lake import LakeResource
 
 AUTOMATED = {"automation": "refresh"}
@@ -43,12 +44,14 @@ def build_automation(campaign: Campaign, assets: CampaignAssets) -> CampaignAuto
     )
     def new_dump(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
         try:
-            with open_source(campaign.source, lake.open()) as source:
+            opened = lake.open()
+            with open_source(campaign.source, opened) as source:
                 release = source.current_release()
+            known = context.cursor or latest_release(opened, source_name_of(campaign.source))
         except LakehouseError as error:
             # A failed read says nothing about the source: the cursor stays, and the next tick looks again.
             return dg.SkipReason(f"the source could not be read, so nothing is concluded: {error}")
-        if context.cursor == release.release_id:
+        if release.release_id == known:
             return dg.SkipReason(f"the source still serves {release.release_id}")
         request = dg.RunRequest(run_key=f"{campaign.name}:{release.release_id}", tags=AUTOMATED)
         return dg.SensorResult(run_requests=[request], cursor=release.release_id)

@@ -31,7 +31,17 @@ def main(arguments: list[str] | None = None) -> None:
     except LakehouseError as error:
         sys.exit(fail(str(error), error.exit_code, as_json))
     except typer.TyperException as error:
-        sys.exit(fail(error.format_message(), 2, as_json))
+        sys.exit(_misused(error, as_json))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(fail("interrupted; run the same command again to go on from here", 130, as_json))
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _misused(error: typer.TyperException, as_json: bool) -> int:
+    """Say what is wrong with the command and where the right usage stands; returns the exit code."""
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    if not message:  # no command was given, and the help was shown
+        return 2
+    context = getattr(error, "ctx", None)
+    hint = f"; see {context.command_path} --help" if context else ""
+    return fail(message + hint, 2, as_json)

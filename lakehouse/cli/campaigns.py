@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lakehouse.campaign import Campaign, load_campaign
+from lakehouse.campaign import Campaign, load_campaign, load_campaigns
 from lakehouse.cli import runs
-from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, out, table
-from lakehouse.errors import NotFoundError, UsageError
+from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, human_time, out, table
+from lakehouse.errors import CampaignError, UsageError
 from lakehouse.images.estimate import estimate
 from lakehouse.lake import Lake, open_lake
 from lakehouse.metadata.partitions import load_plan
@@ -34,8 +34,17 @@ def register(app: typer.Typer) -> None:
 
 def find_campaign(path: Path) -> Campaign:
     """The campaign in the file `path`, or the one of that name in LAKEHOUSE_CAMPAIGNS."""
-    named = load_settings().campaigns / f"{path}.yaml"
-    return load_campaign(named if not path.suffix and not path.exists() and named.exists() else path)
+    if path.suffix or path.is_file():
+        return load_campaign(path)
+    folder = load_settings().campaigns
+    files = [*folder.glob(f"{path}.yaml"), *folder.glob(f"{path}.yml")]
+    if files:
+        return load_campaign(files[0])
+    campaigns = load_campaigns(folder)
+    if str(path) not in campaigns:
+        there = ", ".join(campaigns) or "none"
+        raise CampaignError(f"'{path}' is neither a file nor a campaign in {folder} (there: {there})")
+    return campaigns[str(path)]
 
 
 def plan(campaign: CampaignFile, as_json: Json = False) -> None:
@@ -71,7 +80,7 @@ def plan(campaign: CampaignFile, as_json: Json = False) -> None:
             "labels": len(seen.labels),
             "partitions": len(made.partitions),
             "bytes": f"about {human_bytes(guess.bytes)} ({guess.basis})",
-            "time": f"about {guess.seconds / 3600:.1f} h at 100 Mbit/s",
+            "time": f"about {human_time(guess.seconds)} at 100 Mbit/s",
         }
     )
     table("licences", ("licence", "photos"), by_size(seen.licenses))
@@ -195,11 +204,3 @@ def show_summary(summary: dict[str, Any]) -> None:
             **summary["files"],
         }
     )
-
-
-def newest(lake: Lake, campaign: str) -> str:
-    """The reference of a campaign's newest version; raises NotFoundError."""
-    version = refs.latest(lake, campaign)
-    if version is None:
-        raise NotFoundError(f"{campaign!r} has no version in {lake.root}; lakehouse build makes one")
-    return version.ref

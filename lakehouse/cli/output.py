@@ -50,7 +50,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     body = [list(row) for row in rows]
     grid = Table(title=escape(title) if title else None, title_justify="left", title_style="bold")
     for position, name in enumerate(columns):
-        numeric = all(isinstance(row[position], int | float) for row in body) and bool(body)
+        cells = [row[position] for row in body if row[position] != ""]
+        numeric = bool(cells) and all(isinstance(cell, int | float) for cell in cells)
         grid.add_column(escape(name), justify="right" if numeric else "left")
     for row in body:
         grid.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
@@ -77,6 +78,13 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     raise AssertionError
+
+
+def human_time(seconds: float) -> str:
+    """A duration in a unit that reads well."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class _Bar:

@@ -90,9 +90,7 @@ def build(lake: Lake, campaign: Campaign, *, refresh: bool = False, taxa: Sequen
         plan = load_plan(lake, campaign.name)
         keys = _chosen([partition.key for partition in plan.partitions], taxa)
         before = refs.latest(lake, campaign.name)
-        events = session.run(
-            "taxa", {"ops": {f"{session.group}_build_taxa": {"config": {"partitions": keys}}}}
-        )
+        events = session.build_taxa(plan, keys)
         if keys and not session.complete(plan):
             return None
         session.describe()
@@ -173,9 +171,9 @@ class _Session:
     def describe(self) -> None:
         """Make the next version if anything changed, and what does not describe the newest one yet."""
         names = ["snapshot", *(name for name in CATALOG if name != "ckan_entry" or self.publishes)]
-        if is_current(self.lake, self.campaign):
-            newest = refs.resolve(self.lake, f"{self.campaign.name}@latest").snapshot_id
-            names = [name for name in names if self._data_version(name) != newest]
+        newest = refs.latest(self.lake, self.campaign.name)
+        if newest and is_current(self.lake, self.campaign):
+            names = [name for name in names if self._data_version(name) != newest.snapshot_id]
         if names:
             self.run("snapshot", assets=[f"{self.group}/{name}" for name in names])
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from lakehouse.campaign import load_campaigns
 from lakehouse.cli import runs
-from lakehouse.cli.output import Json, emit, facts, table
+from lakehouse.cli.output import Json, emit, facts, human_bytes, table
 from lakehouse.errors import LakehouseError, UsageError
 from lakehouse.lake import Lake, open_lake
 from lakehouse.metadata.ingest import latest_release
@@ -46,7 +46,8 @@ def ui(
     load_campaigns(settings.campaigns)
     print(f"Dagster on http://{host}:{port} (DAGSTER_HOME={home}); Ctrl-C ends it", flush=True)
     dagster = Path(sys.executable).with_name("dagster")
-    arguments = ["dev", "-m", "lakehouse.definitions", "-h", host, "-p", str(port)]
+    workspace = Path(__file__).parents[2] / "workspace.yaml"
+    arguments = ["dev", "-w", str(workspace), "-h", host, "-p", str(port)]
     os.execv(dagster, [str(dagster), *arguments])
 
 
@@ -142,7 +143,7 @@ def _try_source(lake: Lake, name: str) -> tuple[None, str]:
     with open_source(name, lake) as source:
         release = source.current_release()
     size = sum(part.size for part in release.tables)
-    return None, f"serves {release.release_id}, {size / 1e6:,.1f} MB of tables"
+    return None, f"serves {release.release_id}, {human_bytes(size)} of tables"
 
 
 def _try_snapshot(lake: Lake, name: str) -> tuple[None, str]:

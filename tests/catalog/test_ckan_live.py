@@ -93,7 +93,7 @@ def test_a_new_version_keeps_ids_and_what_others_added(version, target, settings
     next_version = version[0].model_copy(update={"version": 3, "snapshot_id": "3" * 64})
     files = [file for file in version[3] if file.role != "attribution"]
     second = publish(next_version, *version[1:3], files, target, settings)
-    assert (second.changed, second.id, second.package["version"]) == (True, first.id, "v3")
+    assert (second.changed, second.id, second.package["version"]) == (True, first.id, "3.0.0")
     assert differences(second, next_version, *version[1:3], files, target) == []
     kept = ids(second)
     assert "attribution.parquet" not in kept
