@@ -45,7 +45,7 @@ SIDECAR = (
         "genus",
     ),
     *("taxon_id", "license", "license_url", "creator", "attribution", "photo_url", "observation_url"),
-    *("observed_on", "width", "height", "sha256"),
+    *("observed_on", "width", "height", "format", "sha256"),
 )
 
 # Where an export put each image; in a folder of images there is no shard, and the offset is 0.
@@ -87,6 +87,9 @@ def write_archives(
     to the Parquet file `placement`, which `write_manifest` takes.
     """
     root = snapshot.root
+    # Readers of WebDataset find an image by its extension and decode it by its content. Where extensions
+    # differ, Hugging Face datasets knows only the first one and silently drops the other images.
+    mixed = snapshot.manifest.select(pl.col("format").n_unique()).collect().item() > 1
     with (
         task("export", root.counts.photos, "photo") as progress,
         snapshot.lake.connect() as connection,
@@ -99,7 +102,7 @@ def write_archives(
                     if archive.full:
                         yield archive.finish(split, number, name, placed)
                         number, archive = number + 1, _Archive(directory)
-                    archive.add(row, snapshot)
+                    archive.add(row, f"{row['photo_id']}.jpg" if mixed else row["file_name"], snapshot)
                     progress.advance()
             yield archive.finish(split, number, name, placed)
 
@@ -153,16 +156,16 @@ class _Archive:
     def full(self) -> bool:
         return len(self.places) == SHARD_PHOTOS or self.position > SHARD_BYTES
 
-    def add(self, row: dict[str, Any], snapshot: Snapshot) -> None:
+    def add(self, row: dict[str, Any], file_name: str, snapshot: Snapshot) -> None:
         image = snapshot.image(row["shard"], row["offset"], row["size"])
         self.places.append(
             {
                 "photo_id": row["photo_id"],
-                "file_name": row["file_name"],
+                "file_name": file_name,
                 "offset": self.position + ustar.BLOCK,
             }
         )
-        for name, content in ((row["file_name"], image), (f"{row['photo_id']}.json", _sidecar(row))):
+        for name, content in ((file_name, image), (f"{row['photo_id']}.json", _sidecar(row))):
             for piece in ustar.member(name, content):
                 self._write(piece)
 

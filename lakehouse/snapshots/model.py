@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -61,7 +61,7 @@ class Inputs(_Record):
 class Root(_Record):
     """The content-addressed root; `snapshot_id` is the sha256 of its canonical JSON."""
 
-    format: str = "lakehouse-snapshot/1"
+    format: Literal["lakehouse-snapshot/1"] = "lakehouse-snapshot/1"
     campaign: str
     content_id: str
     parameters: dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,9 +36,9 @@ class Sample:
 class Samples(Sequence[Sample]):
     """The photographs of a snapshot in a fixed order, each read when asked for (one ranged read)."""
 
-    _COLUMNS = ("photo_id", "label", "split", "license", "attribution", "shard", "offset", "size")
+    _COLUMNS = ("photo_id", "label_id", "label", "split", "license", "attribution", "shard", "offset", "size")
 
-    def __init__(self, snapshot: Snapshot, rows: pl.DataFrame, targets: dict[str, int]) -> None:
+    def __init__(self, snapshot: Snapshot, rows: pl.DataFrame, targets: dict[int, int]) -> None:
         self._snapshot, self._rows, self._targets = snapshot, rows, targets
 
     def __len__(self) -> int:
@@ -47,17 +47,33 @@ class Samples(Sequence[Sample]):
     def __getitem__(self, position: Any) -> Any:
         if isinstance(position, slice):
             return [self[index] for index in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"there are {len(self)} photographs; {position} is not one of them")
         row = self._rows.row(position, named=True)
         image = self._snapshot.image(row["shard"], row["offset"], row["size"])
         return Sample(
             row["photo_id"],
             image,
             row["label"],
-            self._targets[row["label"]],
+            self._targets[row["label_id"]],
             row["split"],
             row["license"],
             row["attribution"],
         )
+
+
+class TorchDataset:
+    """What PyTorch calls a map-style dataset: a length and items; it can be sent to a loader's workers."""
+
+    def __init__(self, samples: Samples, transform: Callable[[bytes], Any] | None) -> None:
+        self._samples, self._transform = samples, transform
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        sample = self._samples[index]
+        return (self._transform(sample.image) if self._transform else sample.image), sample.target
 
 
 class Snapshot:
@@ -90,11 +106,11 @@ class Snapshot:
             with self.lake.connect() as connection:
                 for batch in rows(connection, self.lake, self.root, with_columns):
                     frame = pl.DataFrame(batch).cast({name: MANIFEST[name] for name in batch.schema.names})
-                    frame = frame.filter(predicate) if predicate is not None else frame
                     if left is not None:
+                        # Polars means the first rows of all, whatever the predicate leaves of them.
                         frame = frame.head(left)
                         left -= frame.height
-                    yield frame
+                    yield frame if predicate is None else frame.filter(predicate)
                     if left == 0:
                         return
 
@@ -106,9 +122,13 @@ class Snapshot:
 
     @property
     def labels(self) -> list[str]:
-        """The labels in alphabetical order; a label's place is its `target`."""
-        names = self.lake.read_table(self.root.taxa.key, ["label"])["label"].to_pylist()
-        return sorted(set(names))
+        """The names of the labels in alphabetical order; a label's place is its `target`."""
+        return [name for name, _ in self._label_order()]
+
+    def _label_order(self) -> list[tuple[str, int]]:
+        """Names with their ids: two taxa may have one name, and are two labels all the same."""
+        taxa = self.lake.read_table(self.root.taxa.key, ["label", "label_id"])
+        return sorted(zip(taxa["label"].to_pylist(), taxa["label_id"].to_pylist(), strict=True))
 
     def samples(self, split: str | None = None, shuffle: bool = False, seed: int = 0) -> Samples:
         """The photographs, of one split if named, in photo order or shuffled by `seed`.
@@ -125,28 +145,17 @@ class Snapshot:
             order = list(range(table.height))
             random.Random(seed).shuffle(order)
             table = table[order]
-        return Samples(self, table, {label: place for place, label in enumerate(self.labels)})
+        targets = {label_id: place for place, (_, label_id) in enumerate(self._label_order())}
+        return Samples(self, table, targets)
 
-    def to_torch(self, split: str | None = None, transform: Any = None) -> Any:
-        """A map-style `torch.utils.data.Dataset` of (image, target); `transform` takes the encoded bytes.
+    def to_torch(
+        self, split: str | None = None, transform: Callable[[bytes], Any] | None = None
+    ) -> TorchDataset:
+        """A map-style dataset of (image, target) for `torch.utils.data.DataLoader`.
 
-        Raises UsageError if PyTorch is not installed.
+        `transform` takes the encoded bytes; without it they are what the dataset gives.
         """
-        try:
-            from torch.utils.data import Dataset  # not a dependency: gigabytes for those who do not train
-        except ImportError:
-            raise UsageError("PyTorch is not installed; pip install torch, or use .samples()") from None
-        samples = self.samples(split)
-
-        class _Images(Dataset):  # type: ignore[type-arg, misc, unused-ignore]
-            def __len__(self) -> int:
-                return len(samples)
-
-            def __getitem__(self, index: int) -> tuple[Any, int]:
-                sample = samples[index]
-                return (transform(sample.image) if transform else sample.image), sample.target
-
-        return _Images()
+        return TorchDataset(self.samples(split), transform)
 
     @property
     def croissant(self) -> dict[str, Any]:

@@ -87,7 +87,12 @@ def read_root(lake: Lake, snapshot_id: str) -> Root:
         raise LakeError(
             f"{lake.uri(root_key(snapshot_id))} is damaged: its sha256 is not its name; restore a copy"
         )
-    return Root.model_validate_json(data)
+    try:
+        return Root.model_validate_json(data)
+    except ValueError:
+        raise LakeError(
+            f"{lake.uri(root_key(snapshot_id))} has a format that this version cannot read; update lakehouse"
+        ) from None
 
 
 def _read_version(lake: Lake, key: str) -> Version:

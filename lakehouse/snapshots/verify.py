@@ -10,6 +10,7 @@ import duckdb
 
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import Lake
+from lakehouse.metadata.engine import scalars
 from lakehouse.progress import task
 from lakehouse.snapshots.build import content_id
 from lakehouse.snapshots.model import FileRef, Root
@@ -67,15 +68,14 @@ def _files(root: Root) -> Iterator[FileRef]:
 
 
 def _wrong_counts(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root) -> Iterator[str]:
-    found = connection.execute(f"""
+    query = f"""
         SELECT count(*), count(DISTINCT photo_id), count(DISTINCT label_id),
                count(DISTINCT observation_uuid), sum(size)
-        FROM ({manifest_sql(lake, root)})
-    """).fetchone()
+        FROM ({manifest_sql(lake, root)})"""
     counts = root.counts
     expected = (counts.photos, counts.photos, counts.labels, counts.observations, counts.bytes)
     names = ("rows", "distinct photos", "labels", "observations", "bytes")
-    for name, have, want in zip(names, found or (), expected, strict=True):
+    for name, have, want in zip(names, scalars(connection, query), expected, strict=True):
         if have != want:
             yield f"the manifest has {have:,} {name} instead of {want:,}"
     if content_id(connection, lake, root) != root.content_id:
