@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+from pydantic import Field
 
 from assets.describe import column_schema, count_table
 from assets.failures import told_plainly, verdict
@@ -22,6 +23,14 @@ RAW_DESCRIPTIONS = {
     "photos": "Every photo of every observation with its licence and photographer.",
     "taxa": "The tree of life as the dump knows it: names, ranks and ancestry.",
 }
+
+
+class RawTables(dg.Config):
+    """How a dump is taken in."""
+
+    accept_shrink: bool = Field(
+        False, description="Take in a table that lost more rows than LAKEHOUSE_MAX_SHRINK allows"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +71,13 @@ def build_source(address: str) -> SourceAssets:
             for table, text in RAW_DESCRIPTIONS.items()
         ],
     )
-    def raw(lake: LakeResource) -> Iterator[dg.MaterializeResult]:
+    def raw(config: RawTables, lake: LakeResource) -> Iterator[dg.MaterializeResult]:
         with told_plainly():
             opened = lake.open()
             with open_source(address, opened) as source:
-                release = ingest_release(opened, source, source.current_release())
+                release = ingest_release(
+                    opened, source, source.current_release(), accept_shrink=config.accept_shrink
+                )
         for table in release.tables:
             if table.name in RAW_DESCRIPTIONS:
                 yield dg.MaterializeResult(
@@ -77,7 +88,10 @@ def build_source(address: str) -> SourceAssets:
                         "dagster/row_count": table.rows,
                         "rejected rows": table.rejected,
                         "source bytes": table.size,
-                        "ETag": table.etag,
+                        "ETag": table.etag or (release.archive.etag if release.archive else ""),
+                        "ETag checked by": release.archive.etag_check
+                        if release.archive
+                        else table.etag_check,
                         "file": dg.MetadataValue.path(
                             opened.uri(raw_table_key(source_name, release.release_id, table.name))
                         ),
@@ -105,6 +119,8 @@ def build_source(address: str) -> SourceAssets:
                 "inactive": report.inactive,
                 "orphans": report.orphans,
                 "ungrafted": report.ungrafted,
+                "stale paths": report.stale,
+                "circular": report.circular,
                 "homonyms": report.homonyms,
                 "file": dg.MetadataValue.path(opened.uri(taxa_key(source_name, release))),
             },

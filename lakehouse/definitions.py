@@ -21,9 +21,8 @@ def build_definitions(campaigns: Iterable[Campaign], settings: Settings) -> dg.D
     # backfill_policy is called beta by Dagster; nothing else says "one run for a range of partitions".
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     campaigns = list(campaigns)
-    sources = [
-        build_source(name) for name in sorted({source_name_of(campaign.source) for campaign in campaigns})
-    ]
+    addresses = {source_name_of(campaign.source): campaign.source for campaign in campaigns}
+    sources = [build_source(address) for _, address in sorted(addresses.items())]
     built = [(campaign, build_campaign(campaign, settings)) for campaign in campaigns]
     automation = [build_automation(campaign, assets) for campaign, assets in built]
     return dg.Definitions(

@@ -10,10 +10,11 @@ import typer
 
 from lakehouse.campaign import Campaign, load_campaign, load_campaigns
 from lakehouse.cli import runs
-from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, human_time, out, table
+from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, human_time, out, say, table
 from lakehouse.errors import CampaignError, UsageError
 from lakehouse.images.estimate import estimate
 from lakehouse.lake import Lake, open_lake
+from lakehouse.metadata.names import report_counts, report_key
 from lakehouse.metadata.partitions import load_plan
 from lakehouse.metadata.selection import preview
 from lakehouse.settings import load_settings
@@ -55,10 +56,12 @@ def plan(campaign: CampaignFile, as_json: Json = False) -> None:
         made = load_plan(lake, chosen.name)
         with lake.connect() as connection:
             seen = preview(lake, chosen, made, connection)
+    taxa = report_counts(lake, chosen.name) if chosen.taxa_file else {}
     guess = estimate(lake, source_name_of(chosen.source), chosen.image, seen.photos)
     document = {
         "campaign": chosen.name,
         "release": made.release,
+        "taxa": taxa,
         "photos": seen.photos,
         "labels": len(seen.labels),
         "licenses": seen.licenses,
@@ -72,10 +75,11 @@ def plan(campaign: CampaignFile, as_json: Json = False) -> None:
     if as_json:
         emit(document)
         return
-    out.print(f"[bold]{chosen.title}[/]")
+    say("[bold]{title}[/]", title=chosen.title)
     facts(
         {
             "release": made.release,
+            **({"taxa": f"{_counted(taxa)}; see {lake.uri(report_key(chosen.name))}"} if taxa else {}),
             "photos": seen.photos,
             "labels": len(seen.labels),
             "partitions": len(made.partitions),
@@ -88,7 +92,11 @@ def plan(campaign: CampaignFile, as_json: Json = False) -> None:
     counts = [(label.label, label.photos) for label in seen.labels]
     shown = counts if len(counts) <= 20 else [*counts[:12], ("…", ""), *counts[-7:]]
     table("long tail", (chosen.label, "photos"), shown)
-    out.print(f"next: [bold]lakehouse build {campaign}[/]")
+    say("next: [bold]lakehouse build {path}[/]", path=campaign)
+
+
+def _counted(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in numbers.items())
 
 
 def build(
@@ -102,9 +110,15 @@ def build(
     _build(campaign, refresh=False, taxa=taxon or [], as_json=as_json)
 
 
-def refresh(campaign: CampaignFile, as_json: Json = False) -> None:
+def refresh(
+    campaign: CampaignFile,
+    accept_shrink: Annotated[
+        bool, typer.Option("--accept-shrink", help="Take in a dump whose tables lost many rows.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Take in a new dump if there is one, then build."""
-    _build(campaign, refresh=True, taxa=[], as_json=as_json)
+    _build(campaign, refresh=True, taxa=[], as_json=as_json, accept_shrink=accept_shrink)
 
 
 def publish(
@@ -130,27 +144,27 @@ def publish(
     if as_json:
         emit({"version": version.ref, "ckan": url})
     else:
-        out.print(f"published {version.ref} at {url}")
+        say("published {ref} at {url}", ref=version.ref, url=url)
 
 
-def _build(path: Path, *, refresh: bool, taxa: list[str], as_json: bool) -> None:
+def _build(path: Path, *, refresh: bool, taxa: list[str], as_json: bool, accept_shrink: bool = False) -> None:
     chosen, lake, started = find_campaign(path), open_lake(), time.monotonic()
     with bars(as_json):
-        built = runs.build(lake, chosen, refresh=refresh, taxa=taxa)
+        built = runs.build(lake, chosen, refresh=refresh, taxa=taxa, accept_shrink=accept_shrink)
     if built is None:
         if as_json:
             emit({"version": None, "partitions": taxa})
         else:
-            out.print(f"built {', '.join(taxa)}; next: [bold]lakehouse build {path}[/] for the rest")
+            built_now = ", ".join(taxa)
+            say("built {taxa}; next: [bold]lakehouse build {path}[/] for the rest", taxa=built_now, path=path)
         return
     summary = summarize(lake, chosen, built, time.monotonic() - started)
     if as_json:
         emit(summary)
     else:
         show_summary(summary)
-        out.print(
-            f"next: [bold]lakehouse show {built.version.ref}[/], or [bold]lakehouse ui[/] to look around"
-        )
+        ref = built.version.ref
+        say("next: [bold]lakehouse show {ref}[/], or [bold]lakehouse ui[/] to look around", ref=ref)
 
 
 def summarize(lake: Lake, campaign: Campaign, built: runs.Built, seconds: float) -> dict[str, Any]:

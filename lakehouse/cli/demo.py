@@ -11,7 +11,7 @@ import typer
 from lakehouse.campaign import Campaign, load_campaign
 from lakehouse.cli import runs
 from lakehouse.cli.campaigns import show_summary, summarize
-from lakehouse.cli.output import Json, bars, emit, out
+from lakehouse.cli.output import Json, bars, emit, out, say
 from lakehouse.cli.versions import show_diff
 from lakehouse.demo.bucket import current_month, write_bucket
 from lakehouse.lake import open_lake
@@ -75,11 +75,14 @@ def demo(
     show_summary(second)
     show_diff(versions[0].ref, versions[min(1, len(versions) - 1)].ref, changes)
     where = "" if directory is None else f"LAKEHOUSE_ROOT={directory} "
-    out.print(
-        f"done in {time.monotonic() - started:.0f} s. Next:\n"
-        f"  [bold]{where}make ui[/]   look at runs, partitions, checks and pictures\n"
-        f"  [bold]{where}.venv/bin/lakehouse show {campaign.name}@latest[/]   describe the newest version\n"
-        f"  [bold]{where}.venv/bin/lakehouse export {campaign.name}@latest out[/]   a dataset to train on"
+    say(
+        "done in {seconds} s. Next:\n"
+        "  [bold]{where}make ui[/]   look at runs, partitions, checks and pictures\n"
+        "  [bold]{where}.venv/bin/lakehouse show {name}@latest[/]   describe the newest version\n"
+        "  [bold]{where}.venv/bin/lakehouse export {name}@latest out[/]   a dataset to train on",
+        seconds=f"{time.monotonic() - started:.0f}",
+        where=where,
+        name=campaign.name,
     )
 
 

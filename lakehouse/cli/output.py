@@ -45,6 +45,11 @@ def emit(value: Mapping[str, Any] | Sequence[Any]) -> None:
     print()
 
 
+def say(text: str, **given: object) -> None:
+    """Print one line, however long; what is given is filled in as it is, for only `text` is markup."""
+    out.print(text.format(**{name: escape(str(value)) for name, value in given.items()}), soft_wrap=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; numbers are right-aligned with thousands separators."""
     body = [list(row) for row in rows]

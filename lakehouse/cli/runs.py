@@ -76,9 +76,16 @@ def prepare(lake: Lake, campaign: Campaign, *, refresh: bool) -> None:
         session.prepare(refresh)
 
 
-def build(lake: Lake, campaign: Campaign, *, refresh: bool = False, taxa: Sequence[str] = ()) -> Built | None:
+def build(
+    lake: Lake,
+    campaign: Campaign,
+    *,
+    refresh: bool = False,
+    taxa: Sequence[str] = (),
+    accept_shrink: bool = False,
+) -> Built | None:
     """Materialize what is not up to date; None if only some taxa were asked for and others are still to be
-    built.
+    built. With `accept_shrink` a new dump is taken in even if its tables lost rows.
 
     Raises
     ------
@@ -86,7 +93,7 @@ def build(lake: Lake, campaign: Campaign, *, refresh: bool = False, taxa: Sequen
         A run failed; everything that was done is kept, and the next build goes on from there.
     """
     with _session(lake, campaign) as session:
-        session.prepare(refresh)
+        session.prepare(refresh, accept_shrink)
         plan = load_plan(lake, campaign.name)
         keys = _chosen([partition.key for partition in plan.partitions], taxa)
         before = refs.latest(lake, campaign.name)
@@ -136,7 +143,7 @@ class _Session:
         self.group = campaign.name.replace("-", "_")
         self.source = source_name_of(campaign.source)
 
-    def prepare(self, refresh: bool) -> None:
+    def prepare(self, refresh: bool, accept_shrink: bool = False) -> None:
         """Materialize the shared assets and the plan, from the first one that is missing or out of date."""
         steps = steps_to_do(self.lake, self.campaign, self.source)
         if refresh and self._dump_is_new():
@@ -149,7 +156,12 @@ class _Session:
             "plan": [f"{self.group}/plan"],
         }
         if steps:
-            self.run("prepare", assets=[asset for step in steps for asset in assets[step]])
+            config = {"ops": {f"{source}_raw": {"config": {"accept_shrink": accept_shrink}}}}
+            self.run(
+                "prepare",
+                config if "raw" in steps else None,
+                [asset for step in steps for asset in assets[step]],
+            )
 
     def _dump_is_new(self) -> bool:
         with open_source(self.campaign.source, self.lake) as source:
@@ -226,7 +238,8 @@ def _explained(result: dg.ExecuteInProcessResult) -> RunFailed:
             while error and error.cause:
                 error = error.cause
             return RunFailed(
-                f"{event.step_key} failed: {error.message.strip() if error else 'no reason given'}"
+                f"{event.step_key} failed: {error.message.strip() if error else 'no reason given'}; "
+                "this is a fault of the program: lakehouse ui shows where"
             )
     return RunFailed("the run failed before its first step; look at it with lakehouse ui")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.catalog.bundle import export_dataset
-from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, out, table
+from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, out, say, table
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import open_lake
 from lakehouse.snapshots import diff as diffs
@@ -76,7 +76,7 @@ def show(ref: Ref, as_json: Json = False) -> None:
         )
         return
     counts = root.counts
-    out.print(f"[bold]{version.ref}[/]  {version.about.title}")
+    say("[bold]{ref}[/]  {title}", ref=version.ref, title=version.about.title)
     facts(
         {
             "snapshot id": version.snapshot_id,
@@ -193,6 +193,7 @@ def export(
         )
         return
     total = sum(file.size for file in files)
-    out.print(f"exported {snapshot.version.ref} to {directory}: {len(files)} files, {human_bytes(total)}")
+    size = f"{len(files)} files, {human_bytes(total)}"
+    say("exported {ref} to {folder}: {size}", ref=snapshot.version.ref, folder=directory, size=size)
     if layout is Format.webdataset:
-        out.print(f'next: [bold]datasets.load_dataset("webdataset", data_dir="{directory}/data")[/]')
+        say('next: [bold]datasets.load_dataset("webdataset", data_dir="{folder}/data")[/]', folder=directory)
