@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo ui test format test-ckan test-s3 lock clean
+.PHONY: demo ui test test-slow bench-images format test-ckan test-s3 lock clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements.lock pyproject.toml
@@ -14,7 +14,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . ; \
 	else \
 	  $(PYTHON) -m venv $(VENV) && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . ; \
 	fi
 	@touch $@
@@ -30,13 +30,19 @@ test: $(STAMP)  ## lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not ckan and not s3"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not ckan and not s3"
+
+test-slow: $(STAMP)  ## tests that take minutes
+	$(BIN)/pytest -m slow
 
 test-ckan: $(STAMP)  ## against the CKAN at LAKEHOUSE_CKAN_URL, with LAKEHOUSE_CKAN_TOKEN
 	$(BIN)/pytest -m ckan
 
 test-s3: $(STAMP)  ## against the S3 server at LAKEHOUSE_S3_ENDPOINT, with AWS_*
 	$(BIN)/pytest -m s3
+
+bench-images: $(STAMP)  ## the image engine against wrk, a C loop and img2dataset (ARGS="--images 2000 --rounds 1")
+	$(BIN)/python benchmarks/images $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

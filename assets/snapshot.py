@@ -10,6 +10,7 @@ from lakehouse.catalog.publish import tables
 from lakehouse.lake import Lake
 from lakehouse.snapshots import checks, refs
 from lakehouse.snapshots.build import build_snapshot
+from lakehouse.snapshots.model import fates
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.sources import open_source
 from resources.lake import LakeDuckDB, LakeResource
@@ -55,7 +56,7 @@ def _described(snapshot: Snapshot) -> dict[str, dg.MetadataValue | int | str]:
         "bytes": root.counts.bytes,
         "licences": describe.licence_table(root.counts.licenses),
         "splits": describe.count_table(root.counts.splits, "split"),
-        "accounting": describe.count_table(version.accounting),
+        "accounting": describe.count_table(dict(fates(version.accounting))),
         "changes": describe.count_table(version.changes, "change"),
         "photos per label": describe.long_tail(statistics),
         "thumbnails": describe.snapshot_thumbnails(snapshot),

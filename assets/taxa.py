@@ -14,6 +14,7 @@ from pydantic import Field
 
 from assets import describe
 from assets.failures import told_plainly
+from assets.live import LogDisplay
 from assets.names import OWNER, asset_key, identifier, partitions_of
 from assets.plan import register
 from lakehouse.campaign import Campaign
@@ -21,7 +22,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.images.partition import PartitionBuild, build_partition, stored_images
 from lakehouse.lake import Lake
 from lakehouse.metadata.partitions import load_plan
-from lakehouse.progress import task
+from lakehouse.progress import shown_by, task
 from lakehouse.sources import open_source, source_name_of
 from resources.lake import LakeDuckDB, LakeResource
 
@@ -138,7 +139,8 @@ def _build_partitions(
         ):
             for key in chosen:
                 try:
-                    built = build_partition(opened, campaign, plan, key, source, connection)
+                    with shown_by(_live(context, campaign, key)):
+                        built = build_partition(opened, campaign, plan, key, source, connection)
                 except LakehouseError as error:
                     failures[key] = str(error)
                     context.log.error(f"{key}: {error}")
@@ -158,6 +160,17 @@ def _build_partitions(
             metadata={"failures": dg.MetadataValue.json(failures)},
             allow_retries=False,
         )
+
+
+def _live(context: Context, campaign: Campaign, key: str) -> LogDisplay:
+    """Progress of one partition in the log, and on the page of its asset."""
+    shards = asset_key(campaign.name, "shards")
+    return LogDisplay(
+        lambda line: context.log.info(f"{key}: {line}"),
+        lambda figures: context.log_event(
+            dg.AssetObservation(shards, partition=key, metadata={"progress": dg.MetadataValue.json(figures)})
+        ),
+    )
 
 
 def _selection_event(campaign: Campaign, built: PartitionBuild, release: str) -> dg.AssetMaterialization:

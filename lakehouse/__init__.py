@@ -14,4 +14,4 @@ def open(root: str | None = None) -> Reader:
     from lakehouse.lake import open_lake
     from lakehouse.snapshots.read import Reader
 
-    return Reader(open_lake(root))
+    return Reader(open_lake(root, to_read=True))

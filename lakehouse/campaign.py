@@ -6,7 +6,7 @@ import difflib
 import re
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -21,8 +21,10 @@ from pydantic import (
 
 from lakehouse.errors import CampaignError
 from lakehouse.licences import LICENCES
+from lakehouse.taxon_list import read_taxon_list
 
-Taxon = int | str
+# Strict, because YAML's `yes` would be taxon 1, which is all animals.
+Taxon = Annotated[int, Field(strict=True, ge=1)] | str
 Size = Literal["original", "large", "medium", "small", "thumb", "square"]
 # Source: iNaturalist's Taxon::RANK_LEVELS; a label is one of the ranks of the tree.
 RANKS = [
@@ -88,6 +90,13 @@ class Observed(_Part):
     from_: date | None = Field(None, alias="from")
     to: date | None = None
 
+    @field_validator("from_", "to", mode="before")
+    @classmethod
+    def _no_number(cls, value: object) -> object:
+        if isinstance(value, int | float):
+            raise ValueError(f"{value} is not a date; write it as 2015-12-31")
+        return value
+
     @model_validator(mode="after")
     def _ordered(self) -> Observed:
         if self.from_ and self.to and self.from_ > self.to:
@@ -102,7 +111,7 @@ class Where(_Part):
     licenses: tuple[str, ...] = ("CC0", "CC-BY")
     bbox: tuple[float, float, float, float] | None = None
     observed: Observed | None = None
-    positional_accuracy_max: float | None = Field(None, gt=0)
+    positional_accuracy_max: float | None = Field(None, gt=0, allow_inf_nan=False)
 
     @field_validator("licenses")
     @classmethod
@@ -155,6 +164,8 @@ class ImageSpec(_Part):
     def _one_way(self) -> ImageSpec:
         if self.keep and (self.max_side or self.format):
             raise ValueError("'keep: original' excludes 'max_side' and 'format'")
+        if "quality" in self.model_fields_set and not self.transformed:
+            raise ValueError("'quality' needs 'max_side' or 'format': without, the bytes stay as they came")
         return self
 
     @property
@@ -219,6 +230,7 @@ class Campaign(_Part):
     source: str = "inaturalist"
     taxa: tuple[Taxon | Subtree, ...] = ()
     taxa_file: str | None = None
+    taxa_missing: Literal["error", "skip"] = "error"
     label: str = "species"
     where: Where = Where()
     per_label: PerLabel = PerLabel()
@@ -269,43 +281,44 @@ class Campaign(_Part):
 
     @property
     def wanted(self) -> tuple[Taxon | Subtree, ...]:
-        """The taxa asked for, from `taxa` or from `taxa_file` (one id or name a line; in a CSV, its first
-        column).
+        """The taxa asked for, from `taxa` or from `taxa_file`.
 
         Raises CampaignError if the file cannot be read or names nothing.
         """
+        file = self.taxa_path
+        return self.taxa if file is None else tuple(one.taxon for one in read_taxon_list(file))
+
+    @property
+    def taxa_path(self) -> Path | None:
+        """The file that lists the taxa, if one does; it lies beside the campaign file."""
         if self.taxa_file is None:
-            return self.taxa
-        file = (self.path.parent if self.path else Path()) / self.taxa_file
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CampaignError(f"taxa_file {file} cannot be read: {error}") from None
-        first = [line.split(",")[0].strip().strip('"') for line in lines]
-        names = [name for name in first if name and not name.startswith("#")]
-        if names and names[0].lower() in {
-            "taxon",
-            "taxon_id",
-            "taxonid",
-            "name",
-            "scientific_name",
-            "scientificname",
-        }:
-            names = names[1:]
-        if not names:
-            raise CampaignError(f"taxa_file {file} names no taxon; give one id or name a line")
-        return tuple(int(name) if name.isdigit() else name for name in names)
+            return None
+        return (self.path.parent if self.path else Path()) / self.taxa_file
 
     def parameters(self) -> dict[str, Any]:
         """What decides the data, as plain JSON values: the part of the file that a snapshot's identity
         covers."""
-        chosen = {"source", "label", "where", "per_label", "coordinates", "splits"}
+        chosen = {"label", "where", "per_label", "coordinates", "splits"}
         values = self.model_dump(mode="json", by_alias=True, include=chosen)
         wanted = [
             taxon.model_dump(mode="json", by_alias=True) if isinstance(taxon, Subtree) else taxon
             for taxon in self.wanted
         ]
-        return {**values, "taxa": wanted, "image": self.image.slug}
+        if self.taxa_missing != "error":
+            values["taxa_missing"] = self.taxa_missing
+        # A mirror serves the same photographs under the same ids, so its address decides nothing.
+        source = "embedded" if self.source == "embedded" else "inaturalist"
+        return {**values, "source": source, "taxa": wanted, "image": self.image.slug}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a date stays text: the model reads it, and can say on which line one is wrong."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load_campaign(path: Path) -> Campaign:
@@ -323,21 +336,32 @@ def load_campaign(path: Path) -> Campaign:
     except (OSError, UnicodeDecodeError) as error:
         raise CampaignError(f"campaign file {path} cannot be read: {error}") from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
         if node is None:
             raise CampaignError(f"{path}: the file is empty; see campaigns/ for examples")
         _refuse_repeated_keys(path, node)
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise CampaignError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise CampaignError(f"{where}: not valid YAML: {problem}") from None
+    except RecursionError:
+        raise CampaignError(f"{path}: not valid YAML: an alias holds itself, or it is too deep") from None
     if not isinstance(values, dict):
         raise CampaignError(f"{path}:1: a campaign file is a mapping such as 'name: pollinators'")
     try:
         campaign = Campaign.model_validate(values)
     except ValidationError as error:
         raise CampaignError(_explain(path, node, error)) from None
+    beside = path.parent / campaign.source
+    if (
+        campaign.source not in ("inaturalist", "embedded")
+        and "://" not in campaign.source
+        and beside.is_dir()
+    ):
+        # Like taxa_file, a folder is named as seen from the campaign file.
+        campaign = campaign.model_copy(update={"source": str(beside.absolute())})
     campaign._path = path
     return campaign
 
@@ -387,7 +411,7 @@ def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
         message = f"unknown key {place[-1]!r}; {hint}"
         return f"{path}:{line}: {message}"
     if kind == "missing" and not isinstance(problem["loc"][-1], str):
-        return f"{path}:{line}: {name.rpartition('.')[0]}: too few values"
+        return f"{path}:{line}: {name}: too few values"
     if kind == "missing":
         return f"{path}:{line}: {name!r} is missing; it must be given"
     return f"{path}:{line}: {name}: {message}"

@@ -272,8 +272,8 @@ class Lake:
         if connection.execute("SELECT current_setting('temp_directory')").fetchall() != [(temporary,)]:
             connection.execute("SET temp_directory = ?", [temporary])
         if not self.is_local and "s3" not in connection.list_filesystems():
-            options = {"allow_http": True}
-            connection.register_filesystem(FsspecStore("s3", **self._s3_config(), client_options=options))
+            filesystem = FsspecStore("s3", client_options={"allow_http": True}, **self._s3_config())
+            connection.register_filesystem(filesystem)
 
     def detach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Undo `attach`; DuckDB never lets go of a filesystem by itself."""
@@ -295,10 +295,15 @@ class Lake:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def open_lake(root: str | None = None, settings: Settings | None = None) -> Lake:
-    """The lake at `root`, or at LAKEHOUSE_ROOT."""
+def open_lake(root: str | None = None, settings: Settings | None = None, *, to_read: bool = False) -> Lake:
+    """The lake at `root`, or at LAKEHOUSE_ROOT; opened `to_read` it must be there, else NotFoundError."""
     settings = settings or load_settings()
-    return Lake(root or settings.root, settings)
+    place = root or settings.root
+    if to_read and "://" not in place and not Path(place).expanduser().is_dir():
+        raise NotFoundError(
+            f"there is no lake at {place}; set LAKEHOUSE_ROOT, or make one with lakehouse build"
+        )
+    return Lake(place, settings)
 
 
 def _checked(key: str) -> str:

@@ -28,9 +28,15 @@ class Display(Protocol):
         """The task ended, well or not."""
 
 
-class _Silent:
+class _Everywhere:
+    """A task on every display there is; on none it is silent."""
+
+    def __init__(self, shown: list[Task]) -> None:
+        self._shown = shown
+
     def advance(self, steps: float = 1, note: str = "") -> None:
-        return None
+        for one in self._shown:
+            one.advance(steps, note)
 
 
 _displays: list[Display] = []
@@ -38,7 +44,7 @@ _displays: list[Display] = []
 
 @contextmanager
 def shown_by(display: Display) -> Iterator[None]:
-    """Show all tasks started inside this block on `display`."""
+    """Show all tasks started inside this block on `display` too."""
     _displays.append(display)
     try:
         yield
@@ -49,12 +55,9 @@ def shown_by(display: Display) -> Iterator[None]:
 @contextmanager
 def task(description: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
     """Tell of one piece of long work; the yielded task takes `advance(steps, note)`."""
-    if not _displays:
-        yield _Silent()
-        return
-    display = _displays[-1]
-    shown = display.start(description, total, unit)
+    shown = [(display, display.start(description, total, unit)) for display in _displays]
     try:
-        yield shown
+        yield _Everywhere([one for _, one in shown])
     finally:
-        display.finish(shown)
+        for display, one in shown:
+            display.finish(one)

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.errors import UsageError
+
+Check = Literal["decode", "header"]
 
 OPEN_DATA_URL = "https://inaturalist-open-data.s3.amazonaws.com"
 
@@ -16,7 +19,9 @@ OPEN_DATA_URL = "https://inaturalist-open-data.s3.amazonaws.com"
 class Settings(BaseSettings):
     """Settings in force; secrets are masked wherever they are printed."""
 
-    model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LAKEHOUSE_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     root: str = Field("./lake", description="The lake: a local path or s3://bucket/prefix")
     source: str = Field(
@@ -25,6 +30,15 @@ class Settings(BaseSettings):
     campaigns: Path = Field(Path("campaigns"), description="Folder of campaign files")
     connections: int = Field(64, ge=1, le=1024, description="Concurrent photo downloads per process")
     rate: float | None = Field(None, gt=0, description="Requests per second and host; unset: no fixed limit")
+    check: Check = Field(
+        "decode", description="decode: every image is decoded; header: only its header and end are looked at"
+    )
+    max_shrink: float = Field(
+        0.5, ge=0, le=1, description="Share of its rows that a table may lose from one release to the next"
+    )
+    max_spread_days: float = Field(
+        7, ge=0, description="Days that the dates of a release's tables may lie apart"
+    )
     public_url: str | None = Field(
         None, description="Where the lake's files can be read by others, if anywhere"
     )

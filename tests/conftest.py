@@ -63,8 +63,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory, demo_campaign: Campaign) -> I
         write_bucket(path / "embedded-source", 2, photos=PHOTOS)
         second = runs.build(lake, demo_campaign, refresh=True)
         patch.delenv("DAGSTER_HOME", raising=False)
-    assert first is not None
-    assert second is not None
+    assert isinstance(first, runs.Built)
+    assert isinstance(second, runs.Built)
     yield DemoLake(path, demo_campaign, first, second)
 
 

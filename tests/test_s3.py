@@ -43,7 +43,7 @@ def test_a_lake_on_s3_gets_the_same_snapshot_as_one_on_disk(
 
     write_bucket(Path("embedded-source"), 1, photos=PHOTOS)
     built = runs.build(s3_lake, demo.campaign)
-    assert built is not None
+    assert isinstance(built, runs.Built)
     assert built.version.snapshot_id == demo.first.version.snapshot_id
     root = refs.read_root(s3_lake, built.version.snapshot_id)
     with s3_lake.connect() as connection:

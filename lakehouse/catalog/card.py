@@ -27,7 +27,7 @@ from lakehouse.catalog.responsible import (
     preprocessing,
 )
 from lakehouse.catalog.statistics import Statistics, human_bytes
-from lakehouse.snapshots.model import Root, Version
+from lakehouse.snapshots.model import Root, Version, fates
 
 _TOP_LABELS = 10
 # What a dataset's photographs are called where they are counted, and how one of them is found.
@@ -187,7 +187,7 @@ def _creation(version: Version, root: Root) -> str:
     parameters = json.dumps(root.parameters, ensure_ascii=False, indent=2, sort_keys=True)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", parameters)), default=0))
     accounted = table(
-        ("Photographs", "Number"), ((text(name), f"{count:,}") for name, count in version.accounting.items())
+        ("Photographs", "Number"), ((text(name), f"{count:,}") for name, count in fates(version.accounting))
     )
     return "\n\n".join(
         part

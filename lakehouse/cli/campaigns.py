@@ -102,7 +102,7 @@ def _counted(numbers: dict[str, int]) -> str:
 def build(
     campaign: CampaignFile,
     taxon: Annotated[
-        list[str] | None, typer.Option(help="Build only this partition (key, id or name); repeat.")
+        list[str] | None, typer.Option(help="Build only this partition (key, id or name); may be repeated.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -123,15 +123,16 @@ def refresh(
 
 def publish(
     ref: Annotated[str, typer.Argument(help="The newest version of a campaign, name@latest.")],
+    campaign: Annotated[Path | None, typer.Option(help="Its file, if it is not in campaigns/.")] = None,
     as_json: Json = False,
 ) -> None:
     """Create or update the version's catalogue entries."""
-    lake, settings = open_lake(), load_settings()
+    lake, settings = open_lake(to_read=True), load_settings()
     version = refs.resolve(lake, ref)
     newest = refs.resolve(lake, f"{version.campaign}@latest")
     if version != newest:
         raise UsageError(f"{ref} is not the newest version; the catalogue shows {newest.ref}")
-    chosen = find_campaign(Path(version.campaign))
+    chosen = find_campaign(campaign or Path(version.campaign))
     if chosen.publish.ckan is None:
         raise UsageError(
             f"{chosen.path}: nothing to publish to; add publish: {{ckan: {{organization: ...}}}}"
@@ -151,12 +152,12 @@ def _build(path: Path, *, refresh: bool, taxa: list[str], as_json: bool, accept_
     chosen, lake, started = find_campaign(path), open_lake(), time.monotonic()
     with bars(as_json):
         built = runs.build(lake, chosen, refresh=refresh, taxa=taxa, accept_shrink=accept_shrink)
-    if built is None:
+    if isinstance(built, runs.PartlyBuilt):
         if as_json:
-            emit({"version": None, "partitions": taxa})
+            emit({"version": None, "partitions": built.partitions, "fetched": built.fetched})
         else:
-            built_now = ", ".join(taxa)
-            say("built {taxa}; next: [bold]lakehouse build {path}[/] for the rest", taxa=built_now, path=path)
+            keys = ", ".join(built.partitions)
+            say("built {keys}; next: [bold]lakehouse build {path}[/] for the rest", keys=keys, path=path)
         return
     summary = summarize(lake, chosen, built, time.monotonic() - started)
     if as_json:

@@ -42,7 +42,7 @@ def demo(
         if first_visit:
             _write_month(bucket, 1)
         built = runs.build(lake, campaign)
-    assert built is not None
+    assert isinstance(built, runs.Built)
     first = summarize(lake, campaign, built, time.monotonic() - started)
     if not as_json:
         show_summary(first)
@@ -56,7 +56,7 @@ def demo(
     refreshed = time.monotonic()
     with bars(as_json):
         built = runs.build(lake, campaign, refresh=True)
-    assert built is not None
+    assert isinstance(built, runs.Built)
     second = summarize(lake, campaign, built, time.monotonic() - refreshed)
     versions = refs.versions(lake, campaign.name)
     with lake.connect() as connection:

@@ -57,7 +57,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for position, name in enumerate(columns):
         cells = [row[position] for row in body if row[position] != ""]
         numeric = bool(cells) and all(isinstance(cell, int | float) for cell in cells)
-        grid.add_column(escape(name), justify="right" if numeric else "left")
+        # A name or digest is copied whole or not at all; only prose is wrapped.
+        whole = not any(" " in str(cell) for cell in cells)
+        grid.add_column(escape(name), justify="right" if numeric else "left", no_wrap=whole)
     for row in body:
         grid.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
     out.print(grid)

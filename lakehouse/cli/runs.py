@@ -50,17 +50,25 @@ class Built:
     release: str
 
 
-def dagster_home(lake: Lake) -> Path:
-    """Where Dagster keeps runs and events: DAGSTER_HOME if set, else `dagster/` in a local lake, else
-    `.dagster/` here."""
+@dataclass(frozen=True, slots=True)
+class PartlyBuilt:
+    """A build of some taxa only: the partitions asked for, photos fetched now."""
+
+    partitions: tuple[str, ...]
+    fetched: int
+
+
+def dagster_home(root: str) -> Path:
+    """Where Dagster keeps the runs of the lake at `root`: DAGSTER_HOME if set, else `dagster/` in a local
+    lake, else `.dagster/` here."""
     chosen = os.environ.get("DAGSTER_HOME")
-    return Path(chosen) if chosen else (lake.path / "dagster" if lake.is_local else Path.cwd() / ".dagster")
+    return Path(chosen or (".dagster" if "://" in root else f"{root}/dagster")).expanduser()
 
 
 def prepare_home(lake: Lake) -> Path:
     """Make DAGSTER_HOME with the project's `dagster.yaml` (kept if it is there already) and point this
     process at it."""
-    home = dagster_home(lake).absolute()
+    home = dagster_home(lake.root).absolute()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         shutil.copy(Path(__file__).parents[2] / "dagster.yaml", home / "dagster.yaml")
@@ -83,9 +91,9 @@ def build(
     refresh: bool = False,
     taxa: Sequence[str] = (),
     accept_shrink: bool = False,
-) -> Built | None:
-    """Materialize what is not up to date; None if only some taxa were asked for and others are still to be
-    built. With `accept_shrink` a new dump is taken in even if its tables lost rows.
+) -> Built | PartlyBuilt:
+    """Materialize what is not up to date; without a snapshot if only some taxa were asked for and others are
+    still to be built. With `accept_shrink` a new dump is taken in even if its tables lost rows.
 
     Raises
     ------
@@ -98,14 +106,15 @@ def build(
         keys = _chosen([partition.key for partition in plan.partitions], taxa)
         before = refs.latest(lake, campaign.name)
         events = session.build_taxa(plan, keys)
+        fetched = sum(int(_number(event.metadata.get("fetched now"))) for event in events)
         if keys and not session.complete(plan):
-            return None
+            return PartlyBuilt(tuple(keys), fetched)
         session.describe()
         version = refs.resolve(lake, f"{campaign.name}@latest")
         return Built(
             version=version,
             created=before is None or before.snapshot_id != version.snapshot_id,
-            fetched=sum(int(_number(event.metadata.get("fetched now"))) for event in events),
+            fetched=fetched,
             partitions=tuple(sorted({event.partition for event in events if event.partition})),
             release=plan.release,
         )

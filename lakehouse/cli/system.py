@@ -56,7 +56,7 @@ def sql(
     as_json: Json = False,
 ) -> None:
     """Query the lake with DuckDB: taxa, photos and the newest manifest of each campaign are views."""
-    lake = open_lake()
+    lake = open_lake(to_read=True)
     with lake.connect() as connection:
         views = _create_views(connection, lake)
         if query is None:
@@ -80,8 +80,10 @@ def sql(
 def show_settings(as_json: Json = False) -> None:
     """Show the settings in force, secrets masked."""
     settings = load_settings()
+    if "://" in settings.root:
+        open_lake(settings=settings)  # nothing is made there, but a wrong scheme is told
     values = {_variable(name): _masked(getattr(settings, name)) for name in Settings.model_fields}
-    values["DAGSTER_HOME"] = str(runs.dagster_home(open_lake(settings=settings)).absolute())
+    values["DAGSTER_HOME"] = str(runs.dagster_home(settings.root).absolute())
     if as_json:
         emit(values)
     else:

@@ -15,6 +15,7 @@ from lakehouse.snapshots import diff as diffs
 from lakehouse.snapshots import refs
 from lakehouse.snapshots import verify as verification
 from lakehouse.snapshots.export import Format
+from lakehouse.snapshots.model import fates
 from lakehouse.snapshots.read import Snapshot, catalog_folder
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="name@v3, name@latest, or a snapshot id.")]
@@ -30,7 +31,7 @@ def snapshots(
     campaign: Annotated[str, typer.Argument(help="The campaign's name.")], as_json: Json = False
 ) -> None:
     """List a campaign's versions."""
-    lake = open_lake()
+    lake = open_lake(to_read=True)
     found = refs.versions(lake, Path(campaign).stem if campaign.endswith((".yaml", ".yml")) else campaign)
     if not found:
         known = ", ".join(lake.folders("refs")) or "none"
@@ -61,7 +62,7 @@ def snapshots(
 
 def show(ref: Ref, as_json: Json = False) -> None:
     """Describe one version."""
-    lake = open_lake()
+    lake = open_lake(to_read=True)
     snapshot = Snapshot(lake, refs.resolve(lake, ref))
     version, root = snapshot.version, snapshot.root
     folder = catalog_folder(version)
@@ -93,7 +94,7 @@ def show(ref: Ref, as_json: Json = False) -> None:
     )
     table("splits", ("split", "photos"), counts.splits.items())
     table("licences", ("licence", "photos"), by_size(counts.licenses))
-    table("every photo considered", ("fate", "photos"), version.accounting.items())
+    table("every photo considered", ("fate", "photos"), fates(version.accounting))
 
 
 def diff(
@@ -102,7 +103,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Compare two versions photo by photo."""
-    lake = open_lake()
+    lake = open_lake(to_read=True)
     before, after = refs.resolve(lake, old), refs.resolve(lake, new)
     roots = refs.read_root(lake, before.snapshot_id), refs.read_root(lake, after.snapshot_id)
     with lake.connect() as connection:
@@ -147,7 +148,7 @@ def show_diff(before: str, after: str, found: diffs.Diff) -> None:
 
 def verify(ref: Ref, as_json: Json = False) -> int:
     """Check every byte of a version against its digest, and every count."""
-    lake = open_lake()
+    lake = open_lake(to_read=True)
     version = refs.resolve(lake, ref)
     root = refs.read_root(lake, version.snapshot_id)
     with bars(as_json), lake.connect() as connection:
@@ -179,7 +180,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a self-contained dataset: images, manifest, attribution, Croissant, card, checksums."""
-    lake = open_lake()
+    lake = open_lake(to_read=True)
     snapshot = Snapshot(lake, refs.resolve(lake, ref))
     with bars(as_json):
         files = export_dataset(snapshot, directory, layout)

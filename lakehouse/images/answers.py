@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import pycurl
 
 MAX_REDIRECTS = 5
+# A URL that needs no second look, as nearly all do; the group is the host.
+_PLAIN = re.compile(r"(https?://[a-z0-9.-]+(?::[0-5]?\d{1,4})?)/[A-Za-z0-9/._~-]*\Z")
 
 
 class Outcome(StrEnum):
@@ -200,6 +203,8 @@ def _is_private(host: str | None) -> bool:
 
 def wire_url(url: str) -> str | None:
     """The URL with spaces and non-ASCII escaped; None if it is no http, https or file URL."""
+    if _PLAIN.match(url):
+        return url
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -219,6 +224,8 @@ def wire_url(url: str) -> str | None:
 
 def host_of(url: str) -> str:
     """The host whose pace a URL shares: scheme, name and port, never credentials."""
+    if plain := _PLAIN.match(url):
+        return plain[1]
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
 

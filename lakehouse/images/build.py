@@ -7,12 +7,10 @@ must repair: it does the unrecorded slices again and finds the same bytes under 
 
 from __future__ import annotations
 
-import os
+import re
 import threading
 import time
-from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,24 +22,23 @@ import pyarrow as pa
 from lakehouse.campaign import ImageSpec
 from lakehouse.errors import LakehouseError, SourceError
 from lakehouse.images.answers import Answer, Outcome, PhotoRequest, Problem
+from lakehouse.images.check import Checked, Checker
 from lakehouse.images.fetch import CurlFetcher, Fetcher
 from lakehouse.images.ledger import Ledger, LedgerRow
-from lakehouse.images.report import FetchReport, Tally, failed_share
+from lakehouse.images.report import FetchReport, Pulse, Tally, failed_share
 from lakehouse.images.shard import Spool, spooling
-from lakehouse.images.transform import render
-from lakehouse.images.validate import ImageFacts, InvalidImage, inspect
+from lakehouse.images.uploads import abort_abandoned
 from lakehouse.lake import Lake
-from lakehouse.progress import Task, task
+from lakehouse.progress import task
 from lakehouse.settings import Settings
 
 __all__ = ["SHARD_PHOTOS", "FetchReport", "failed_share", "store_photos"]
 
 SHARD_PHOTOS = 10_000  # about 0.75 GB of medium photos
 
-_DECODERS = min(4, os.cpu_count() or 1)
+_ODD = re.compile(r"[%?#]|[^:]//")  # in a URL that must be taken apart with care
+_SWEPT: set[str] = set()  # lakes looked after by this process
 _FETCHERS = threading.local()
-
-Checked = Problem | tuple[bytes, ImageFacts]
 
 
 def store_photos(
@@ -76,6 +73,9 @@ def store_photos(
         The lake cannot be written; finished slices are kept.
     """
     began = time.monotonic()
+    if lake.root not in _SWEPT:
+        abort_abandoned(lake)
+        _SWEPT.add(lake.root)
     wanted = _distinct(photos)
     ledger = Ledger(lake)
     known = ledger.outcomes(source_name, image.slug, wanted["photo_id"])
@@ -83,12 +83,14 @@ def store_photos(
     tally = Tally(requested=wanted.height)
     settled = found.filter(pl.col("outcome").is_not_null() & (pl.col("outcome") != Outcome.FAILED.value))
     tally.add_known(settled)
-    fetcher = fetcher or _shared_fetcher(settings or lake.settings)
-    with task("photos", wanted.height, "photo") as progress:
-        progress.advance(settled.height, tally.note)
+    settings = settings or lake.settings
+    fetcher = fetcher or _shared_fetcher(settings)
+    checker = Checker(image, settings.check)
+    with task("photos", wanted.height, "photo") as shown, closing(Pulse(shown, tally)) as pulse:
+        pulse.beat(settled.height)
         for part in _slices(found):
-            work = _Slice(source_name, image, part, tally, progress)
-            with spooling(lake) as spool:
+            work = _Slice(source_name, image, part, tally, pulse, checker)
+            with spooling(lake, part["photo_id"]) as spool:
                 rows = work.fetch(fetcher, spool)
                 shard = spool.publish(lake, image.slug)
             if shard:
@@ -102,10 +104,16 @@ class _Slice:
     """The photos of one shard on their way."""
 
     def __init__(
-        self, source_name: str, image: ImageSpec, photos: pl.DataFrame, tally: Tally, progress: Task
+        self,
+        source_name: str,
+        image: ImageSpec,
+        photos: pl.DataFrame,
+        tally: Tally,
+        pulse: Pulse,
+        checker: Checker,
     ) -> None:
         self._source_name, self._image = source_name, image
-        self._photos, self._tally, self._progress = photos, tally, progress
+        self._photos, self._tally, self._pulse, self._checker = photos, tally, pulse, checker
         # What an earlier run recorded of a photo that failed then: when it was first tried, how often.
         tried = photos.filter(pl.col("first_at").is_not_null())
         self._before: dict[int, tuple[datetime, int]] = {
@@ -121,15 +129,14 @@ class _Slice:
             for photo_id, url in self._photos.select("photo_id", "url").iter_rows()
         ]
         again: list[PhotoRequest] = []
-        for answer, checked in _checked(fetcher, requests, self._image):
-            row = self._take(answer, checked, spool)
+        for answer, checked in self._checker.checked(fetcher, requests):
             # Of a body whose length nobody announced, damage may mean that it was cut on the way.
-            if row.reason == "corrupt" and not answer.length_known:
+            if isinstance(checked, Problem) and checked.reason == "corrupt" and not answer.length_known:
                 again.append(answer.request)
             else:
-                rows.append(self._count(row, answer))
+                rows.append(self._count(self._take(answer, checked, spool), answer))
         if again:
-            for answer, checked in _checked(fetcher, again, self._image):
+            for answer, checked in self._checker.checked(fetcher, again):
                 rows.append(self._count(self._take(answer, checked, spool, extra=1), answer))
         if len(rows) != len(requests):
             raise LakehouseError(
@@ -141,65 +148,37 @@ class _Slice:
         """Spool what came; its row, but for the shard."""
         photo_id, now = answer.request.photo_id, datetime.now(UTC)
         first_at, attempts = self._before.get(photo_id, (now, 0))
-        row = LedgerRow(
+        stored = None if isinstance(checked, Problem) else checked[1]
+        if isinstance(checked, Problem):
+            spool.leave_out(photo_id)
+        else:
+            spool.add(photo_id, source_file(answer.request.url), *checked)
+        return LedgerRow(
             source=self._source_name,
             photo_id=photo_id,
             rendition=self._image.slug,
-            outcome=Outcome.STORED,
-            reason="ok",
+            outcome=checked.outcome if isinstance(checked, Problem) else Outcome.STORED,
+            reason=checked.reason if isinstance(checked, Problem) else "ok",
             http_status=answer.http_status,
             attempts=attempts + answer.attempts + extra,
             first_at=first_at,
             last_at=now,
             etag=answer.etag,
             last_modified=answer.last_modified,
+            sha256=stored.sha256 if stored else None,
+            size=stored.size if stored else None,
         )
-        if isinstance(checked, Problem):
-            return replace(row, outcome=checked.outcome, reason=checked.reason)
-        data, facts = checked
-        spool.add(photo_id, source_file(answer.request.url), data, facts)
-        return replace(row, sha256=facts.sha256, size=facts.size)
 
     def _count(self, row: LedgerRow, answer: Answer) -> LedgerRow:
         self._tally.add(row.outcome, row.reason, answer.request, row.http_status, len(answer.body))
-        self._progress.advance(1, self._tally.note)
+        self._pulse.beat()
         return row
-
-
-def _checked(
-    fetcher: Fetcher, requests: list[PhotoRequest], image: ImageSpec
-) -> Generator[tuple[Answer, Checked], None, None]:
-    """Every answer with what it holds; images are decoded beside the download, a bounded number at a time.
-
-    Threads are enough: the decoders and the digest let go of Python's lock.
-    """
-    with ThreadPoolExecutor(_DECODERS) as pool, closing(fetcher.fetch(requests)) as answers:
-        waiting: deque[tuple[Answer, Future[Checked]]] = deque()
-        for answer in answers:
-            waiting.append((answer, pool.submit(_check, answer, image)))
-            while waiting and (len(waiting) > 2 * _DECODERS or waiting[0][1].done()):
-                done, result = waiting.popleft()
-                yield done, result.result()
-        for done, result in waiting:
-            yield done, result.result()
-
-
-def _check(answer: Answer, image: ImageSpec) -> Checked:
-    """The bytes to store with their facts, or why there are none."""
-    if answer.problem:
-        return answer.problem
-    try:
-        data, facts = answer.body, inspect(answer.body)
-        if image.transformed:
-            data = render(answer.body, image)
-            facts = inspect(data)
-    except InvalidImage as error:
-        return Problem(Outcome.REJECTED, error.reason)
-    return data, facts
 
 
 def source_file(url: str) -> str:
     """What the source calls a file: the last three parts of the URL's path, which no mirror changes."""
+    if not _ODD.search(url) and url.count("/") >= 5:
+        return "/".join(url.rsplit("/", 3)[1:])
     return "/".join(part for part in unquote(urlsplit(url).path).split("/")[-3:] if part)
 
 

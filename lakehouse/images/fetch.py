@@ -31,8 +31,9 @@ from lakehouse.images.answers import (
     redirect_problem,
     wire_url,
 )
-from lakehouse.images.pace import HostPace, RetryBudget, backoff, retry_after
-from lakehouse.images.wire import Limits, Wire
+from lakehouse.images.pace import HostPace, Latency, RetryBudget, backoff, retry_after
+from lakehouse.images.s3 import S3Access
+from lakehouse.images.wire import Limits, Signature, Wire
 from lakehouse.settings import Settings
 
 _LOCAL = "file://"
@@ -79,16 +80,33 @@ class CurlFetcher:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A request on its way: where it stands, how often it was tried. A probe asks if a host still serves."""
+    """A request on its way: where it stands, how often it was tried. A probe asks if a host still serves.
+
+    It has two flights while it is asked for a second time because the first is late.
+    """
 
     request: PhotoRequest
     url: str
     host: str
+    signature: Signature | None = None
     probe: bool = False
+    flights: list[_Flight] = field(default_factory=list)
     hops: int = 0
     attempts: int = 0
     empty: bool = False
     started: float = 0.0
+    origin: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.origin = self.url
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Flight:
+    """One transfer of a job."""
+
+    job: _Job
+    started: float
 
 
 @dataclass(slots=True)
@@ -100,9 +118,11 @@ class _Run:
     rng: random.Random
     hosts: dict[str, HostPace]
     budget: RetryBudget
-    wire: Wire[_Job] = field(init=False)
+    wire: Wire[_Flight] = field(init=False)
+    s3: S3Access = field(init=False)
     ready: deque[Answer] = field(default_factory=deque)
     queues: dict[str, deque[_Job]] = field(default_factory=dict)  # only hosts with something to do
+    aloft: dict[str, deque[_Flight]] = field(default_factory=dict)  # not asked for twice yet, by host
     later: list[tuple[float, int, _Job]] = field(default_factory=list)
     # Denials not yet believed, by host, and when they came.
     held: dict[str, list[tuple[float, Answer]]] = field(default_factory=dict)
@@ -113,10 +133,12 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.wire = Wire(self.settings.connections, self.limits)
+        self.s3 = S3Access(self.settings)
 
     def close(self) -> None:
-        for job in self.wire.close():
-            self._pace(job.host).end()
+        for flight in self.wire.close():
+            self._pace(flight.job.host).end()
+        self.s3.close()
 
     def answers(self, requests: Iterator[PhotoRequest]) -> Generator[Answer, None, None]:
         more = True
@@ -132,8 +154,8 @@ class _Run:
                 until = 0.0
                 yield self.ready.popleft()
             if self._under_way:
-                for job, exchange in self.wire.wait(until):
-                    self._finish(job, exchange)
+                for flight, exchange in self.wire.wait(until):
+                    self._land(flight, exchange)
             elif not more and not self.ready and not self._settle_denials():
                 return
 
@@ -144,17 +166,22 @@ class _Run:
     # --- starting
 
     def _accept(self, request: PhotoRequest) -> None:
-        url = wire_url(request.url)
+        is_s3 = request.url.startswith("s3://")
+        url = wire_url(self.s3.url(request.url) if is_s3 else request.url)
         if url is None:
             self.ready.append(Answer(request, Problem(Outcome.REFUSED, "bad_url"), attempts=0))
         elif url.startswith("file:"):
             self._finish_local(request, url)
         else:
-            self._enqueue(_Job(request, url, host_of(url)))
+            self._enqueue(_Job(request, url, host_of(url), self.s3.signature if is_s3 else None))
 
     def _pace(self, host: str) -> HostPace:
         if host not in self.hosts:
-            self.hosts[host] = HostPace(self.settings.connections, self.settings.rate, self.limits.patience)
+            limits = self.limits
+            latency = Latency(limits.hedge_factor, limits.hedge_least, limits.hedge_share)
+            self.hosts[host] = HostPace(
+                self.settings.connections, self.settings.rate, limits.patience, latency
+            )
         return self.hosts[host]
 
     def _enqueue(self, job: _Job) -> None:
@@ -167,7 +194,7 @@ class _Run:
         now = time.monotonic()
         while self.later and self.later[0][0] <= now:
             self._enqueue(heapq.heappop(self.later)[2])
-        until = self.later[0][0] if self.later else math.inf
+        until = min(self.later[0][0] if self.later else math.inf, self._hedge(now))
         room = self.wire.buffered < self.limits.buffered
         for host, queue in list(self.queues.items()):
             pace = self._pace(host)
@@ -178,10 +205,10 @@ class _Run:
                     break
                 elif (at := pace.ready_at()) <= now:
                     job = self._take(queue)
-                    job.started = now
                     job.attempts += job.hops == 0
-                    pace.start(now)
-                    self.wire.start(job, job.url)
+                    flight = self._launch(job, now)
+                    if not job.probe:
+                        self.aloft.setdefault(job.host, deque()).append(flight)
                 else:
                     until = min(until, at)
                     break
@@ -189,18 +216,63 @@ class _Run:
                 del self.queues[host]
         return until
 
+    def _launch(self, job: _Job, now: float) -> _Flight:
+        flight, pace = _Flight(job, now), self._pace(job.host)
+        job.flights.append(flight)
+        pace.start(now)
+        pace.latency.ask()
+        # A signature is for the bucket, not for wherever it redirects to.
+        self.wire.start(flight, job.url, job.signature if job.hops == 0 else None)
+        return flight
+
+    def _hedge(self, now: float) -> float:
+        """Ask a second time for what is late, over connections that are free anyway; when to look again.
+
+        Every request is a GET, so that asking twice does no harm; the first good answer counts.
+        """
+        again = math.inf
+        for host, flights in self.aloft.items():
+            pace = self._pace(host)
+            while flights:
+                flight, due = flights[0], flights[0].started + pace.latency.late
+                if flight in flight.job.flights:
+                    if due > now:
+                        again = min(again, due)
+                        break
+                    if len(self.wire) >= self.settings.connections or pace.ready_at() > now:
+                        break
+                    if pace.latency.hedge():
+                        self._launch(flight.job, now)
+                flights.popleft()
+        return again
+
     def _take(self, queue: deque[_Job]) -> _Job:
         self.queued -= 1
         return queue.popleft()
 
     # --- ending
 
-    def _finish(self, job: _Job, exchange: Exchange) -> None:
-        pace = self._pace(job.host)
+    def _land(self, flight: _Flight, exchange: Exchange) -> None:
+        """One transfer of a job ended; unless it failed while another still flies, the job ends with it."""
+        job, pace = flight.job, self._pace(flight.job.host)
+        if flight not in job.flights:
+            return  # the other landed in the same moment
+        job.flights.remove(flight)
+        job.started = flight.started
         pace.end()
         verdict = judge(exchange, self.limits.max_bytes)
+        if job.flights and verdict.kind not in (Kind.WHOLE, Kind.FINAL, Kind.DENIED, Kind.REDIRECT):
+            self._trouble(job, exchange, verdict)
+            return
+        for other in job.flights:
+            self.wire.cancel(other)
+            pace.end()
+        job.flights.clear()
+        self._finish(job, exchange, verdict)
+
+    def _finish(self, job: _Job, exchange: Exchange, verdict: Verdict) -> None:
         if verdict.kind is Kind.REDIRECT:
-            pace.answered()
+            self._pace(job.host).answered()
             self._redirect(job, exchange)
         elif verdict.problem is None or verdict.kind in (Kind.FINAL, Kind.DENIED):
             self._conclude(job, exchange, verdict)
@@ -234,6 +306,8 @@ class _Run:
         self.ready.append(answer)
         if verdict.kind is Kind.WHOLE:
             self.budget.earn()
+            pace.latency.took(time.monotonic() - job.started)
+            pace.signature = job.signature if job.hops == 0 else None
             pace.served(job.url, self._believe(host, job.started))
         else:
             pace.answered()
@@ -269,6 +343,27 @@ class _Run:
         self._enqueue(job)
 
     def _retry(self, job: _Job, exchange: Exchange, verdict: Verdict, problem: Problem) -> None:
+        now, limits = time.monotonic(), self.limits
+        wait, asked = self._trouble(job, exchange, verdict)
+        if self._pace(job.host).is_down(now) and len(self.asked) == 1:
+            raise SourceError(
+                f"{job.host} has served nothing for {limits.patience:g} s (last: {problem.reason}); what "
+                "was stored before is safe: check the network or LAKEHOUSE_SOURCE and run again"
+            )
+        tried = job.empty if verdict.kind is Kind.EMPTY else job.attempts >= limits.attempts
+        # A throttled retry costs no budget: the host itself paces it.
+        if tried or not (verdict.kind is Kind.THROTTLED or self.budget.spend()):
+            self._fail(job, problem, exchange)
+            return
+        job.empty = job.empty or verdict.kind is Kind.EMPTY
+        if not job.probe:
+            # From the start again: a redirect may lead elsewhere by then.
+            job.url, job.hops = job.origin, 0
+            job.host = host_of(job.url)
+        heapq.heappush(self.later, (now + max(wait, asked), next(self.order), job))
+
+    def _trouble(self, job: _Job, exchange: Exchange, verdict: Verdict) -> tuple[float, float]:
+        """Tell the host's pace of a failure; seconds to wait by our own rule, and by the host's wish."""
         now, limits, pace = time.monotonic(), self.limits, self._pace(job.host)
         wait = backoff(max(job.attempts, 1), limits.backoff_base, limits.backoff_cap, self.rng)
         asked = retry_after(exchange.headers.get("retry-after"), datetime.now(UTC), limits.retry_after_cap)
@@ -278,22 +373,7 @@ class _Run:
             slow = verdict.kind in (Kind.THROTTLED, Kind.TIMEOUT, Kind.UNREACHABLE)
             pause = asked if asked is not None else wait if verdict.kind is not Kind.TRANSIENT else 0.0
             pace.trouble(now, job.started, cut=slow, pause=pause)
-            if pace.is_down(now) and len(self.asked) == 1:
-                raise SourceError(
-                    f"{job.host} has served nothing for {limits.patience:g} s (last: {problem.reason}); what "
-                    "was stored before is safe: check the network or LAKEHOUSE_SOURCE and run again"
-                )
-        tried = job.empty if verdict.kind is Kind.EMPTY else job.attempts >= limits.attempts
-        # A throttled retry costs no budget: the host itself paces it.
-        if tried or not (verdict.kind is Kind.THROTTLED or self.budget.spend()):
-            self._fail(job, problem, exchange)
-            return
-        job.empty = job.empty or verdict.kind is Kind.EMPTY
-        if not job.probe:
-            # From the start again: a redirect may lead elsewhere by then.
-            job.url, job.hops = wire_url(job.request.url) or job.url, 0
-            job.host = host_of(job.url)
-        heapq.heappush(self.later, (now + max(wait, asked or 0.0), next(self.order), job))
+        return wait, asked or 0.0
 
     def _fail(self, job: _Job, problem: Problem, exchange: Exchange | None = None) -> None:
         if job.probe:
@@ -327,7 +407,7 @@ class _Run:
         if host == _LOCAL:
             self._probe_local(proof)
         else:
-            self._enqueue(_Job(proof, pace.proof, host, probe=True))
+            self._enqueue(_Job(proof, pace.proof, host, pace.signature, probe=True))
 
     def _probe_local(self, proof: PhotoRequest) -> None:
         if not Path(url2pathname(urlsplit(proof.url).path)).is_file():

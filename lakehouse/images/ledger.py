@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -17,7 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from lakehouse.errors import LakeError
 from lakehouse.images.answers import Outcome
-from lakehouse.images.schema import LEDGER
+from lakehouse.images.schema import LEDGER, polars_schema, table
 from lakehouse.lake import Lake
 
 _KEY = "ledger"
@@ -72,7 +72,7 @@ class Ledger:
         ids = photo_ids["photo_id"] if isinstance(photo_ids, pl.DataFrame) else photo_ids
         wanted = ids.cast(pl.Int64).drop_nulls().unique().rename("photo_id")
         if wanted.is_empty() or not DeltaTable.is_deltatable(self._uri, self._options):
-            return pl.DataFrame(LEDGER.empty_table())
+            return pl.DataFrame(schema=polars_schema(LEDGER))
         rows = pl.scan_delta(self._table())
         return (
             rows.filter(
@@ -106,12 +106,12 @@ class Ledger:
             return
         ordered = sorted(rows, key=lambda row: (row.source, row.rendition, row.photo_id))
         # Delta has no dictionary or enum type; a StrEnum goes in by its value.
-        table = pa.Table.from_pylist(
-            [{**asdict(row), "outcome": row.outcome.value} for row in ordered], LEDGER
-        )
+        columns = {name: [getattr(row, name) for row in ordered] for name in LEDGER.names}
+        columns["outcome"] = [row.outcome.value for row in ordered]
+        rows_table = table(columns, LEDGER)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._append(table)
+                self._append(rows_table)
                 return
             except DeltaError as error:
                 # Only a lost race with another writer is worth another try.
@@ -119,7 +119,7 @@ class Ledger:
                     raise LakeError(f"cannot record outcomes in {self._uri}: {error}") from error
                 time.sleep(0.05 * attempt)
 
-    def _append(self, table: pa.Table) -> None:
+    def _append(self, rows: pa.Table) -> None:
         if not DeltaTable.is_deltatable(self._uri, self._options):
             DeltaTable.create(
                 self._uri,
@@ -130,7 +130,7 @@ class Ledger:
                 storage_options=self._options,
             )
         write_deltalake(
-            self._table(), table, mode="append", commit_properties=CommitProperties(max_commit_retries=20)
+            self._table(), rows, mode="append", commit_properties=CommitProperties(max_commit_retries=20)
         )
 
     def _table(self) -> DeltaTable:

@@ -7,12 +7,16 @@ import random
 from collections import deque
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from statistics import median
+
+from lakehouse.images.wire import Signature
 
 _FIRST_WINDOW = 8
 _DENIALS_IN_A_ROW = 50
 _RECENT = 200
 _FEW_DENIALS = 10
 _TROUBLES = 20
+_FEW_ANSWERS = 20
 
 
 def backoff(attempt: int, base: float, cap: float, rng: random.Random) -> float:
@@ -58,6 +62,40 @@ class RetryBudget:
         return True
 
 
+class Latency:
+    """How long a host takes, and when a request is so late that it is worth asking a second time (a hedge).
+
+    Late is `factor` times the median of the last answers, at least `least` seconds. Hedges are bounded to
+    `share` of the requests, so that a host that is slow as a whole is not asked twice for everything.
+    """
+
+    def __init__(self, factor: float, least: float, share: float) -> None:
+        self._factor, self._least, self._share = factor, least, share
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._fresh = 0
+        self._asked = self._hedged = 0
+        self.late = math.inf
+
+    def ask(self) -> None:
+        """A request starts."""
+        self._asked += 1
+
+    def took(self, seconds: float) -> None:
+        """A photo came after so many seconds."""
+        self._recent.append(seconds)
+        self._fresh += 1
+        if self._fresh >= _FEW_ANSWERS:
+            self._fresh = 0
+            self.late = max(self._least, self._factor * median(self._recent))
+
+    def hedge(self) -> bool:
+        """Take leave to ask a second time; False if too much was asked twice already."""
+        if self._hedged >= 1 + self._share * self._asked:
+            return False
+        self._hedged += 1
+        return True
+
+
 class HostPace:
     """The pace of one host.
 
@@ -70,8 +108,10 @@ class HostPace:
     asking for it again tells a wave of removed photos from a host that denies everything.
     """
 
-    def __init__(self, limit: int, rate: float | None, patience: float) -> None:
+    def __init__(self, limit: int, rate: float | None, patience: float, latency: Latency) -> None:
+        self.latency = latency
         self.proof: str | None = None
+        self.signature: Signature | None = None  # that the proof was asked with
         self.denials = 0  # in a row, not disproved by a photo served after them
         self._limit = float(limit)
         self._gap = 1 / rate if rate else 0.0

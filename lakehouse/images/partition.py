@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from lakehouse.campaign import Campaign
 from lakehouse.errors import LakeError, NotFoundError
 from lakehouse.images.build import FetchReport, store_photos
+from lakehouse.images.lease import lease
 from lakehouse.images.ledger import Ledger
 from lakehouse.images.shard import index_key, shard_key
 from lakehouse.lake import Lake
@@ -94,7 +95,17 @@ def select(
 def fetch_partition(
     lake: Lake, campaign: Campaign, key: str, source: Source
 ) -> tuple[FetchReport, PartitionState]:
-    """Fetch what the partition's selection names and the ledger does not know yet; the state is recorded."""
+    """Fetch what the partition's selection names and the ledger does not know yet; the state is recorded.
+
+    Of two workers on one partition the second waits, and then finds everything done.
+    """
+    with lease(lake, _lease_key(campaign.name, key)):
+        return _fetch_alone(lake, campaign, key, source)
+
+
+def _fetch_alone(
+    lake: Lake, campaign: Campaign, key: str, source: Source
+) -> tuple[FetchReport, PartitionState]:
     report = load_selection_report(lake, campaign.name, key)
     if report is None:
         raise LakeError(
@@ -175,3 +186,7 @@ def _selected(lake: Lake, campaign: str, key: str) -> pl.DataFrame:
 
 def _state_key(campaign: str, key: str) -> str:
     return f"campaigns/{campaign}/shards/{key}.json"
+
+
+def _lease_key(campaign: str, key: str) -> str:
+    return f"campaigns/{campaign}/shards/{key}.lease"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from lakehouse.images.answers import Outcome, PhotoRequest, without_credentials
+from lakehouse.progress import Task
 
 _EXAMPLES = 5
+_BEAT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,10 @@ class Tally:
 
     @property
     def note(self) -> str:
-        """What did not go well so far, in a few words."""
+        """What came and what did not go well so far, in a few words."""
         unwell = [outcome for outcome in Outcome if outcome is not Outcome.STORED and self.outcomes[outcome]]
-        return ", ".join(f"{self.outcomes[outcome]:,} {outcome.value}" for outcome in unwell)
+        parts = [f"{self.bytes / 1e6:,.1f} MB"] if self.bytes else []
+        return ", ".join([*parts, *(f"{self.outcomes[outcome]:,} {outcome.value}" for outcome in unwell)])
 
     def report(self, seconds: float) -> FetchReport:
         """The final counts."""
@@ -113,3 +117,28 @@ class Tally:
         shown = self.examples.setdefault(reason, [])
         if len(shown) < _EXAMPLES:
             shown.append(Example(photo_id, without_credentials(url), http_status))
+
+
+class Pulse:
+    """Tells a display of single steps, but not more often than anybody can see."""
+
+    def __init__(self, shown: Task, tally: Tally) -> None:
+        self._shown, self._tally = shown, tally
+        self._steps = 0
+        self._began = time.monotonic()
+        self._next = 0.0
+
+    def beat(self, steps: int = 1) -> None:
+        """So many more photos are settled."""
+        self._steps += steps
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _BEAT
+            self.close()
+
+    def close(self) -> None:
+        """Tell of the steps that were not told yet."""
+        seconds = time.monotonic() - self._began
+        rate = [f"{self._tally.fetched / seconds:,.0f}/s"] if self._tally.fetched and seconds else []
+        self._shown.advance(self._steps, ", ".join([*rate, *filter(None, [self._tally.note])]))
+        self._steps = 0

@@ -1,29 +1,36 @@
 """Shards: deterministic USTAR archives of images, each with a Parquet index that is its commit marker.
 
-Images arrive in any order and are spooled to disk; the archive is then written in the order of the photo ids,
-so that its bytes depend on nothing but the set of images. A member is `<photo_id>.<ext>`, followed by
-`<photo_id>.json` with facts that never change (all keys always there, none null), as WebDataset expects.
+Images arrive in any order. The archive is written in the order of the photo ids, so that its bytes depend on
+nothing but the set of images: an image whose turn it is goes straight into it, one that is early waits in
+memory, and in a file beside the archive once those that wait take more than `HELD` bytes. A member is
+`<photo_id>.<ext>`, followed by `<photo_id>.json` with facts that never change (all keys always there, none
+null), as WebDataset expects.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 
 from lakehouse.errors import LakeError
-from lakehouse.images.schema import INDEX
+from lakehouse.images import ustar
+from lakehouse.images.schema import INDEX, table
 from lakehouse.images.validate import ImageFacts
 from lakehouse.lake import Lake
 
-_BLOCK = 512
-_RECORD = 20 * _BLOCK  # tar pads an archive to whole records
+HELD = 32 * 1024 * 1024  # bytes of images that wait for their turn in memory
+
+_ARCHIVE = "shard.tar"
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_FACTS = {field.name for field in fields(ImageFacts)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +43,14 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spooled:
+class _Image:
+    """An image that waits (its bytes, or where they are in the overflow file), or was written at `offset`."""
+
     photo_id: int
     source_file: str
-    position: int
     facts: ImageFacts
+    data: bytes | None = None
+    offset: int = 0
 
     @property
     def file_name(self) -> str:
@@ -58,61 +68,102 @@ def index_key(rendition: str, digest: str) -> str:
 
 
 class Spool:
-    """Images on their way into one shard: bytes on disk, facts in memory."""
+    """Images on their way into one shard.
 
-    def __init__(self, folder: Path, file: BinaryIO) -> None:
-        self._folder = folder
-        self._file = file
-        self._images: dict[int, _Spooled] = {}
-        self._position = 0
+    Parameters
+    ----------
+    folder
+        Scratch space.
+    archive, overflow
+        Files in it, open for writing, the second for reading too.
+    photo_ids
+        The photos that may come, in order; whichever does not is left out.
+    """
+
+    def __init__(self, folder: Path, archive: BinaryIO, overflow: BinaryIO, photo_ids: Iterable[int]) -> None:
+        self._folder, self._archive, self._overflow = folder, archive, overflow
+        self._turns = deque(photo_ids)
+        self._absent: set[int] = set()
+        self._waiting: dict[int, _Image] = {}
+        self._written: list[_Image] = []
+        self._digest = hashlib.sha256()
+        self._held = self._position = 0
 
     def add(self, photo_id: int, source_file: str, data: bytes, facts: ImageFacts) -> None:
         """Take an image; `source_file` is what the source calls it."""
-        if photo_id in self._images:
+        if photo_id in self._waiting or not self._turns or photo_id < self._turns[0]:
             raise LakeError(f"photo {photo_id} came twice for one shard; report this as a bug")
+        image = _Image(photo_id, source_file, facts, data)
         with _writing(self._folder):
-            self._file.write(data)
-        self._images[photo_id] = _Spooled(photo_id, source_file, self._position, facts)
-        self._position += len(data)
+            if photo_id != self._turns[0] and self._held + len(data) > HELD:
+                image = replace(image, data=None, offset=self._overflow.seek(0, 2))
+                self._overflow.write(data)
+            else:
+                self._held += len(data)
+            self._waiting[photo_id] = image
+            self._advance()
+
+    def leave_out(self, photo_id: int) -> None:
+        """The photo will not come: those that wait for it need not."""
+        self._absent.add(photo_id)
+        with _writing(self._folder):
+            self._advance()
 
     def publish(self, lake: Lake, rendition: str) -> Shard | None:
         """Write the shard and its index into the lake; None if there is no image."""
-        if not self._images:
-            return None
-        images = [self._images[photo_id] for photo_id in sorted(self._images)]
-        archive = self._folder / "shard.tar"
         with _writing(self._folder):
-            self._file.flush()
-            digest, offsets = self._write(archive, images)
-        shard = Shard(digest, archive.stat().st_size, len(images))
+            self._absent.update(photo_id for photo_id in self._turns if photo_id not in self._waiting)
+            self._advance()
+            if not self._written:
+                return None
+            self._write([ustar.trailer(self._position)])
+            self._archive.flush()
+        digest = self._digest.hexdigest()
         if not lake.exists(index_key(rendition, digest)):
-            lake.publish(archive, shard_key(rendition, digest))
+            lake.publish(self._folder / _ARCHIVE, shard_key(rendition, digest))
             with lake.parquet_writer(index_key(rendition, digest), INDEX) as writer:
-                writer.write_table(_index(images, offsets))
-        return shard
+                writer.write_table(_index(self._written))
+        return Shard(digest, self._position, len(self._written))
 
-    def _write(self, archive: Path, images: list[_Spooled]) -> tuple[str, list[int]]:
-        digest, offsets, position = hashlib.sha256(), [], 0
-        with archive.open("wb") as out:
-            for image in images:
-                self._file.seek(image.position)
-                data, sidecar = self._file.read(image.facts.size), _sidecar(image)
-                offsets.append(position + _BLOCK)
-                for name, content in ((image.file_name, data), (f"{image.photo_id}.json", sidecar)):
-                    for part in (_header(name, len(content)), content, bytes(-len(content) % _BLOCK)):
-                        digest.update(part)
-                        position += out.write(part)
-            end = 2 * _BLOCK + (-(position + 2 * _BLOCK) % _RECORD)
-            digest.update(bytes(end))
-            out.write(bytes(end))
-        return digest.hexdigest(), offsets
+    def _advance(self) -> None:
+        while self._turns:
+            photo_id = self._turns[0]
+            image = self._waiting.pop(photo_id, None)
+            if image is not None:
+                self._append(image)
+            elif photo_id in self._absent:
+                self._absent.discard(photo_id)
+            else:
+                return
+            self._turns.popleft()
+
+    def _append(self, image: _Image) -> None:
+        data = image.data
+        if data is None:
+            self._overflow.seek(image.offset)
+            data = self._overflow.read(image.facts.size)
+        else:
+            self._held -= len(data)
+        self._written.append(replace(image, data=None, offset=self._position + ustar.BLOCK))
+        header, content, padding = ustar.member(image.file_name, data)
+        beside = ustar.member(f"{image.photo_id}.json", _sidecar(image))
+        self._write([header, content, b"".join((padding, *beside))])
+
+    def _write(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self._digest.update(piece)
+            self._position += self._archive.write(piece)
 
 
 @contextmanager
-def spooling(lake: Lake) -> Iterator[Spool]:
-    """A spool in the lake's scratch space; removed when the block ends."""
-    with lake.scratch() as folder, (folder / "spool").open("w+b") as file:
-        yield Spool(folder, file)
+def spooling(lake: Lake, photo_ids: Iterable[int]) -> Iterator[Spool]:
+    """A spool in the lake's scratch space for the given photos; removed when the block ends."""
+    with (
+        lake.scratch() as folder,
+        (folder / _ARCHIVE).open("wb") as archive,
+        (folder / "overflow").open("w+b") as overflow,
+    ):
+        yield Spool(folder, archive, overflow, sorted(photo_ids))
 
 
 @contextmanager
@@ -125,25 +176,7 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _header(name: str, size: int) -> bytes:
-    """A USTAR header of a plain file: mode 0644, everything else that could vary zero."""
-    fields = b"".join(
-        (
-            name.encode("ascii").ljust(100, b"\0"),
-            b"0000644\0",
-            b"0000000\0" * 2,  # owner and group
-            f"{size:011o}\0".encode(),
-            b"00000000000\0",  # modification time
-            b" " * 8,  # checksum, counted as blanks
-            b"0",
-            bytes(100),
-            b"ustar\00000",
-        )
-    ).ljust(_BLOCK, b"\0")
-    return fields[:148] + f"{sum(fields):06o}\0 ".encode() + fields[156:]
-
-
-def _sidecar(image: _Spooled) -> bytes:
+def _sidecar(image: _Image) -> bytes:
     facts = image.facts
     values = {
         "format": facts.format,
@@ -153,26 +186,13 @@ def _sidecar(image: _Spooled) -> bytes:
         "source_file": image.source_file,
         "width": facts.width,
     }
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+    return _JSON.encode(values).encode()
 
 
-def _index(images: list[_Spooled], offsets: list[int]) -> pa.Table:
-    rows = [
-        {
-            "photo_id": image.photo_id,
-            "file_name": image.file_name,
-            "offset": offset,
-            "size": image.facts.size,
-            "sha256": image.facts.sha256,
-            "dhash": image.facts.dhash,
-            "width": image.facts.width,
-            "height": image.facts.height,
-            "format": image.facts.format,
-            "mode": image.facts.mode,
-            "orientation": image.facts.orientation,
-            "gps": image.facts.gps,
-            "animated": image.facts.animated,
-        }
-        for image, offset in zip(images, offsets, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, schema=INDEX)
+def _index(images: list[_Image]) -> pa.Table:
+    columns: dict[str, list[object]] = {
+        name: [getattr(image.facts, name) for image in images] for name in INDEX.names if name in _FACTS
+    }
+    for name in ("photo_id", "file_name", "offset"):
+        columns[name] = [getattr(image, name) for image in images]
+    return table(columns, INDEX)

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
+import numpy as np
+import simplejpeg
 from PIL import Image
 
 from lakehouse.campaign import ImageSpec
 from lakehouse.images.pixels import opaque_rgb, orientation_of, upright
+from lakehouse.images.validate import ENOUGH, ImageFacts, decode_strictly, difference_hash, opened
+
+# Decoding at a half, quarter or eighth is free of charge; at least this many times the size is kept, so that
+# the resampling, not the decoder's coarse scaling, decides how the picture looks.
+_DETAIL = 2
+# Free of moiré as Lanczos is and sharper than averaging areas, at less than half the cost of Lanczos.
+_FILTER = Image.Resampling.HAMMING
 
 
-def render(data: bytes, spec: ImageSpec) -> bytes:
-    """The rendition `spec` asks for: upright, RGB by the policy of `pixels`, never enlarged, no metadata.
+def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
+    """The rendition `spec` asks for, with its facts: upright, RGB by the policy of `pixels`, never enlarged.
 
-    `data` must have passed `inspect`; a spec that keeps the original returns it bit for bit.
+    Raises InvalidImage unless the whole of `data` decodes. The pixels are decoded once: what proves the image
+    whole is what is resized, and what is encoded is what is hashed. No metadata is kept.
     """
-    if not spec.transformed:
-        return data
-    with Image.open(io.BytesIO(data)) as opened:
-        orientation, target = orientation_of(opened), fitted(opened.width, opened.height, spec.max_side)
-        if spec.max_side:
-            # A JPEG decoder can leave out detail nobody would see: at least twice the size is kept.
-            opened.draft(None, (2 * target[0], 2 * target[1]))
-        image = opaque_rgb(opened)
-    if image.size != target:
-        image = image.resize(target, Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    form = "WEBP" if spec.format == "webp" else "JPEG"
-    upright(image, orientation).save(out, form, quality=spec.quality)
-    return out.getvalue()
+    with opened(data) as (image, kind):
+        orientation = orientation_of(image)
+        animated = bool(getattr(image, "is_animated", False))
+        target = fitted(image.width, image.height, spec.max_side)
+        if kind == "jpeg" and image.mode in ("RGB", "L"):
+            enough = {"width": _DETAIL * target[0], "height": _DETAIL * target[1]} if spec.max_side else {}
+            pixels = Image.fromarray(decode_strictly(data, "RGB", **enough))
+            pixels.info = {"icc_profile": image.info.get("icc_profile")} if image.mode == "RGB" else {}
+        else:
+            pixels = image
+        plain = opaque_rgb(pixels)
+    if plain.size != target:
+        plain = plain.resize(target, _FILTER)
+    plain = upright(plain, orientation)
+    values = np.asarray(plain)
+    if spec.format == "webp":
+        out = io.BytesIO()
+        plain.save(out, "WEBP", quality=spec.quality)
+        encoded = out.getvalue()
+    else:
+        encoded = bytes(simplejpeg.encode_jpeg(values, spec.quality, colorsubsampling="420"))
+    gray = plain.convert("L")
+    facts = ImageFacts(
+        sha256=hashlib.sha256(encoded).digest(),
+        size=len(encoded),
+        width=plain.width,
+        height=plain.height,
+        format=spec.format or "jpeg",
+        mode="RGB",
+        orientation=None,
+        gps=False,
+        animated=animated,
+        dhash=difference_hash(np.asarray(gray.reduce(max(1, min(gray.size) // ENOUGH)))),
+    )
+    return encoded, facts
 
 
 def fitted(width: int, height: int, max_side: int | None) -> tuple[int, int]:

@@ -2,6 +2,9 @@
 
 The content decides, never the extension or the Content-Type. A JPEG is decoded strictly at one eighth of its
 size, which finds as much damage as a full decode does, and the same pixels give the perceptual hash.
+
+`glance` is the quick alternative for a source that is trusted: it reads a JPEG's header and its end mark, and
+so finds bodies that were cut, but no damage inside.
 """
 
 from __future__ import annotations
@@ -9,6 +12,9 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +29,23 @@ MAX_PIXELS = 89_478_485
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp"}
 _PILLOW = {"jpeg": ("JPEG", "MPO"), "png": ("PNG",), "gif": ("GIF",), "webp": ("WEBP",)}
 _HASH_SIDE = 8
+# Pixels a side that the hash needs; libjpeg goes down to one eighth of the size, but not below this.
+ENOUGH = 4 * (_HASH_SIDE + 1)
+_LARGE = 16_000_000  # pixels
+_ONE_AT_A_TIME = threading.Lock()
+_PADDING = 4096  # the most that may follow a JPEG's end mark
+_ODD_SCAN = "Invalid SOS parameters for sequential JPEG"
+_MODES = {"GRAY": "L", "Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}
+# What only Pillow can tell of a JPEG: EXIF, XMP with a position, more than one picture.
+_TELLING = (b"Exif\0\0", b"GPSLatitude", b"MPF\0")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What the bytes of an image say; sizes and `dhash` are of the pixels as stored, not yet turned.
 
-    `orientation` is None where the file says nothing valid; `gps` tells of a position in EXIF or XMP.
+    `orientation` is None where the file says nothing valid; `gps` tells of a position in EXIF or XMP;
+    `dhash` is None if nothing was decoded.
     """
 
     sha256: bytes
@@ -41,7 +57,7 @@ class ImageFacts:
     orientation: int | None
     gps: bool
     animated: bool
-    dhash: int
+    dhash: int | None
 
     @property
     def extension(self) -> str:
@@ -59,27 +75,10 @@ class InvalidImage(Exception):
 
 def inspect(data: bytes) -> ImageFacts:
     """The facts of an image; raises InvalidImage unless the whole of it decodes."""
-    if not data:
-        raise InvalidImage("empty")
-    kind = sniff(data)
-    if kind is None:
-        raise InvalidImage("wrong_type", f"starts with {data[:12]!r}")
-    width, height = _dimensions(data, kind)
-    if width < 1 or height < 1:
-        raise InvalidImage("corrupt", f"{width} x {height} pixels")
-    if width * height > MAX_PIXELS:
-        raise InvalidImage("bomb", f"{width} x {height} pixels")
-    try:
-        with Image.open(io.BytesIO(data), formats=_PILLOW[kind]) as image:
-            orientation, gps = orientation_of(image), is_located(image)
-            mode, animated = image.mode, bool(getattr(image, "is_animated", False))
-            dhash = _difference_hash(_gray(data, kind, image))
-    except MemoryError:
-        raise
-    # A decoder meets hostile bytes with any exception there is; whichever it is, the image is not whole.
-    except Exception as error:
-        reason = "bomb" if isinstance(error, Image.DecompressionBombError) else "corrupt"
-        raise InvalidImage(reason, str(error)) from error
+    with opened(data) as (image, kind):
+        (width, height), orientation, gps = image.size, orientation_of(image), is_located(image)
+        mode, animated = image.mode, bool(getattr(image, "is_animated", False))
+        dhash = difference_hash(_gray(data, kind, image))
     return ImageFacts(
         sha256=hashlib.sha256(data).digest(),
         size=len(data),
@@ -92,6 +91,77 @@ def inspect(data: bytes) -> ImageFacts:
         animated=animated,
         dhash=dhash,
     )
+
+
+def glance(data: bytes) -> ImageFacts:
+    """The facts of an image by its header, without a hash of the pixels; raises InvalidImage if it was cut.
+
+    Only a JPEG has an end that tells; everything else is decoded all the same.
+    """
+    kind, width, height = _head(data)
+    if kind != "jpeg":
+        return inspect(data)
+    # Some cameras pad the file behind the end mark.
+    if not data.endswith(b"\xff\xd9") and b"\xff\xd9" not in data[-_PADDING:]:
+        raise InvalidImage("corrupt", "no end mark")
+    orientation, gps, animated = None, False, False
+    before_pixels = data[: data.find(b"\xff\xda")]
+    if any(mark in before_pixels for mark in _TELLING):
+        with opened(data) as (image, _):
+            orientation, gps = orientation_of(image), is_located(image)
+            animated = bool(getattr(image, "is_animated", False))
+    return ImageFacts(
+        sha256=hashlib.sha256(data).digest(),
+        size=len(data),
+        width=width,
+        height=height,
+        format=kind,
+        mode=_MODES.get(simplejpeg.decode_jpeg_header(data)[2], "RGB"),
+        orientation=orientation,
+        gps=gps,
+        animated=animated,
+        dhash=None,
+    )
+
+
+def _head(data: bytes) -> tuple[str, int, int]:
+    """Format, width and height, known before anything is decoded."""
+    if not data:
+        raise InvalidImage("empty")
+    kind = sniff(data)
+    if kind is None:
+        raise InvalidImage("wrong_type", f"starts with {data[:12]!r}")
+    width, height = _dimensions(data, kind)
+    if width < 1 or height < 1:
+        raise InvalidImage("corrupt", f"{width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise InvalidImage("bomb", f"{width} x {height} pixels")
+    return kind, width, height
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[tuple[ImageFile.ImageFile, str]]:
+    """The image, open in Pillow, and its format; whatever goes wrong in the block is an InvalidImage."""
+    kind, width, height = _head(data)
+    try:
+        with Image.open(io.BytesIO(data), formats=_PILLOW[kind]) as image, _turn(width * height):
+            yield image, kind
+    except MemoryError:
+        raise
+    # A decoder meets hostile bytes with any exception there is; whichever it is, the image is not whole.
+    except Exception as error:
+        reason = "bomb" if isinstance(error, Image.DecompressionBombError) else "corrupt"
+        raise InvalidImage(reason, str(error)) from error
+
+
+@contextmanager
+def _turn(pixels: int) -> Iterator[None]:
+    """Large images take turns, so that memory is bounded by one of them and not by one for every thread."""
+    if pixels < _LARGE:
+        yield
+        return
+    with _ONE_AT_A_TIME:
+        yield
 
 
 def sniff(data: bytes) -> str | None:
@@ -143,8 +213,7 @@ def _gray(data: bytes, kind: str, image: ImageFile.ImageFile) -> np.ndarray:
     """The pixels in grey, at a size fit for hashing; decoding them is what proves the image whole."""
     if kind == "jpeg":
         colorspace = "CMYK" if image.mode == "CMYK" else "GRAY"
-        small = min(image.size) < 8 * (_HASH_SIDE + 1)
-        pixels = simplejpeg.decode_jpeg(data, colorspace, min_factor=1 if small else 8, strict=True)
+        pixels = decode_strictly(data, colorspace, ENOUGH, ENOUGH)
         if colorspace == "GRAY":
             return np.squeeze(pixels, axis=2)
         # Adobe stores CMYK inverted; Pillow, which knows when, gives the pixels to hash.
@@ -156,7 +225,32 @@ def _gray(data: bytes, kind: str, image: ImageFile.ImageFile) -> np.ndarray:
     return np.asarray(opaque_gray(image))
 
 
-def _difference_hash(gray: np.ndarray) -> int:
+def decode_strictly(data: bytes, colorspace: str, width: int = 0, height: int = 0) -> np.ndarray:
+    """The pixels of a JPEG, at least `width` x `height` of them (0: all); ValueError on any damage."""
+    sides = {"min_height": height, "min_width": width, "min_factor": 2 if width else 1}
+    try:
+        pixels: np.ndarray = simplejpeg.decode_jpeg(data, colorspace, strict=True, **sides)
+    except ValueError as error:
+        if not str(error).startswith(_ODD_SCAN):
+            raise
+        pixels = simplejpeg.decode_jpeg(_with_plain_scan(data), colorspace, strict=True, **sides)
+    return pixels
+
+
+def _with_plain_scan(data: bytes) -> bytes:
+    """The JPEG with the parameters that its first scan should have.
+
+    Many Samsung cameras write others. Decoders take them with a warning, behind which libjpeg would hide that
+    the pixels are damaged too.
+    """
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1] != 0xDA:
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[: end - 3] + bytes((0, 63, 0)) + data[end:]
+
+
+def difference_hash(gray: np.ndarray) -> int:
     """64 bits, row by row: whether each of 8 x 8 areas is darker than its right neighbour (dHash).
 
     In whole numbers, so that no library's resampling can ever change the hash of an image.

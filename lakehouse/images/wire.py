@@ -1,17 +1,22 @@
 """Transfers side by side: libcurl's multi interface on the system's selector, in the calling thread.
 
 Its own loop rather than asyncio's, so that it works the same inside a notebook, a Dagster step and a script.
+When the transfers under way hold more bytes than allowed, all but the oldest pause until those are done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 import selectors
+import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import certifi
 import pycurl
 
 from lakehouse.images.answers import TIMEOUT_FIRST_BYTE, Exchange
@@ -19,6 +24,9 @@ from lakehouse.images.answers import TIMEOUT_FIRST_BYTE, Exchange
 T = TypeVar("T")
 
 _USER_AGENT = "lakehouse/0.1"
+_LOOK = 0.002  # seconds between looks at the memory in use
+# The wheel's libcurl looks where the machine that built it keeps its authorities.
+_AUTHORITIES = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,10 @@ class Limits:
     patience
         How long nothing may work with a host before it counts as down.
     buffered
-        No transfer starts while those under way hold more bytes than this.
+        No transfer starts, and all but the oldest pause, while those under way hold more bytes than this.
+    hedge_factor, hedge_least, hedge_share
+        What takes so many times the median, and at least so many seconds, is asked for a second time over
+        another connection; at most this share of the transfers.
     """
 
     connect: float = 10
@@ -54,14 +65,28 @@ class Limits:
     backoff_cap: float = 30
     retry_after_cap: float = 120
     patience: float = 60
-    buffered: int = 256 * 1024 * 1024
+    buffered: int = 64 * 1024 * 1024
+    hedge_factor: float = 8
+    hedge_least: float = 0.2
+    hedge_share: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a request to S3 is signed with (AWS Signature Version 4)."""
+
+    region: str
+    key_id: str
+    secret: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
 
 
 class _Transfer(Generic[T]):
     """A curl handle and what it receives; the callbacks are C methods, so no signal handler runs in them."""
 
-    def __init__(self, handle: pycurl.Curl, token: T, url: str) -> None:
-        self.handle, self.token, self.url = handle, token, url
+    def __init__(self, handle: pycurl.Curl, token: T, url: str, signature: Signature | None) -> None:
+        self.handle, self.token, self.url, self.signature = handle, token, url, signature
+        self.paused = False
         self.started = time.monotonic()
         self.head: list[bytes] = []
         self.body = io.BytesIO()
@@ -95,7 +120,8 @@ class Wire(Generic[T]):
         self._timer = math.inf
         self._broken: BaseException | None = None
         self._active: dict[pycurl.Curl, _Transfer[T]] = {}  # in the order they were started
-        self._idle: list[pycurl.Curl] = []
+        self._idle: dict[Signature | None, list[pycurl.Curl]] = {}
+        self._look_again = 0.0
 
     def __len__(self) -> int:
         return len(self._active)
@@ -105,12 +131,21 @@ class Wire(Generic[T]):
         """Bytes held by the transfers under way."""
         return sum(transfer.body.tell() for transfer in self._active.values())
 
-    def start(self, token: T, url: str) -> None:
+    def start(self, token: T, url: str, signature: Signature | None = None) -> None:
         """Begin a transfer."""
-        handle = self._idle.pop() if self._idle else self._new_handle()
-        self._active[handle] = _Transfer(handle, token, url)
+        idle = self._idle.setdefault(signature, [])
+        handle = idle.pop() if idle else self._new_handle(signature)
+        self._active[handle] = _Transfer(handle, token, url, signature)
         self._multi.add_handle(handle)
         self._check()
+
+    def cancel(self, token: T) -> None:
+        """Drop a transfer; nothing more is heard of it."""
+        for handle, transfer in self._active.items():
+            if transfer.token is token:
+                del self._active[handle]
+                self._release(handle, transfer)
+                return
 
     def wait(self, until: float) -> list[tuple[T, Exchange]]:
         """Move bytes until something ended or the monotonic clock reads `until`; what ended."""
@@ -127,9 +162,11 @@ class Wire(Generic[T]):
                 pycurl.CSELECT_OUT if mask & selectors.EVENT_WRITE else 0
             )
             self._act(key.fd, bits)
+            self._bound_memory()
         if self._timer <= time.monotonic():
             self._timer = math.inf
             self._act(pycurl.SOCKET_TIMEOUT, 0)
+        self._bound_memory()
         return self._ended() + self._late()
 
     def close(self) -> list[T]:
@@ -137,7 +174,7 @@ class Wire(Generic[T]):
         dropped = [transfer.token for transfer in self._active.values()]
         for handle in self._active:
             self._multi.remove_handle(handle)
-        for handle in [*self._active, *self._idle]:
+        for handle in [*self._active, *(one for idle in self._idle.values() for one in idle)]:
             handle.close()
         self._active.clear()
         self._idle.clear()
@@ -147,14 +184,39 @@ class Wire(Generic[T]):
 
     # --- inside
 
-    def _new_handle(self) -> pycurl.Curl:
+    def _bound_memory(self) -> None:
+        """Let the oldest two transfers alone until there is room for the others again."""
+        now = time.monotonic()
+        if now < self._look_again:
+            return
+        self._look_again = now + _LOOK
+        full = self.buffered > self._limits.buffered
+        for position, transfer in enumerate(self._active.values()):
+            pause = full and position >= 2
+            if pause is transfer.paused:
+                continue
+            # One that is not connected yet or has just ended cannot be paused; it is looked at again.
+            with contextlib.suppress(pycurl.error):
+                transfer.handle.pause(pycurl.PAUSE_RECV if pause else pycurl.PAUSE_CONT)
+                transfer.paused = pause
+        self._check()
+
+    def _new_handle(self, signature: Signature | None) -> pycurl.Curl:
         limits, handle = self._limits, pycurl.Curl()
+        fields = ["Accept-Encoding: identity", "Accept: image/*, */*;q=0.1"]
+        if signature:
+            handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{signature.region}:s3")
+            handle.setopt(pycurl.USERNAME, signature.key_id)
+            handle.setopt(pycurl.PASSWORD, signature.secret)
+            if signature.token:
+                fields.append(f"X-Amz-Security-Token: {signature.token}")
         for option, value in (
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
             (pycurl.FOLLOWLOCATION, 0),  # redirects are decided here, hop by hop
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),  # so that a connection is a connection
             (pycurl.USERAGENT, _USER_AGENT),
-            (pycurl.HTTPHEADER, ["Accept-Encoding: identity", "Accept: image/*, */*;q=0.1"]),
+            (pycurl.HTTPHEADER, fields),
+            (pycurl.CAINFO, _AUTHORITIES),
             (pycurl.CONNECTTIMEOUT_MS, math.ceil(limits.connect * 1000)),
             (pycurl.TIMEOUT_MS, math.ceil(limits.total * 1000)),
             (pycurl.LOW_SPEED_LIMIT, limits.slow_bytes),
@@ -220,11 +282,14 @@ class Wire(Generic[T]):
     def _finish(self, handle: pycurl.Curl, code: int, message: str) -> tuple[T, Exchange]:
         transfer = self._active.pop(handle)
         exchange = transfer.exchange(code, message)
+        self._release(handle, transfer)
+        return transfer.token, exchange
+
+    def _release(self, handle: pycurl.Curl, transfer: _Transfer[T]) -> None:
         transfer.body.close()
         self._multi.remove_handle(handle)
         self._check()
-        self._idle.append(handle)
-        return transfer.token, exchange
+        self._idle[transfer.signature].append(handle)
 
 
 def parse_head(lines: list[bytes]) -> dict[str, str]:

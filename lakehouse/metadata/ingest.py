@@ -18,10 +18,11 @@ from lakehouse.metadata.chunks import Chunk, chunked, inflate
 from lakehouse.metadata.parse import Parsed, Parser, rejects_table
 from lakehouse.metadata.schema import RAW_TABLES, REJECTS, RawTable
 from lakehouse.progress import Task, task
-from lakehouse.sources.base import Release, Source, TableFile
+from lakehouse.sources.archive import ArchiveSource
+from lakehouse.sources.base import Release, Source, TableFile, TableStream
+from lakehouse.sources.etag import EtagCheck
 
 _PARSERS = 2
-_SHRUNK = 0.5
 # A few bad lines are quarantined; more bad lines than rows mean that this is another kind of file.
 _TOLERATED = 1000
 
@@ -33,7 +34,9 @@ class _Record(BaseModel):
 class RawTableReport(_Record):
     """One ingested table: the file it came from (`sha256` of its stored bytes) and what became of its lines.
 
-    `rows` + `rejected` + `blank` + 1 (the header) = `lines`.
+    `rows` + `rejected` + `blank` + 1 (the header) = `lines`. `etag_check` is how the bytes were held
+    against the ETag: `md5`, `multipart`, `unverifiable` where it is no digest, `archive` where it is the
+    archive's.
     """
 
     name: str
@@ -41,14 +44,28 @@ class RawTableReport(_Record):
     etag: str
     size: int
     sha256: str
+    etag_check: str = "unverifiable"
     lines: int
     rows: int
     rejected: int
     blank: int
 
 
+class ArchiveReport(_Record):
+    """The one file that a release was read from."""
+
+    key: str
+    etag: str
+    size: int
+    sha256: str
+    etag_check: str
+
+
 class RawRelease(_Record):
-    """One complete dump in the lake, its `release.json`; `sequence` counts the ingests of the source."""
+    """One complete dump in the lake, its `release.json`; `sequence` counts the ingests of the source.
+
+    `skipped` names optional tables that could not be read, with the reason.
+    """
 
     source: str
     reference_url: str
@@ -56,6 +73,8 @@ class RawRelease(_Record):
     sequence: int
     ingested_at: str
     tables: tuple[RawTableReport, ...]
+    archive: ArchiveReport | None = None
+    skipped: dict[str, str] = {}
 
     def table(self, name: str) -> RawTableReport:
         """The report of table `name`; raises NotFoundError."""
@@ -87,26 +106,35 @@ def ingest_release(
     Parameters
     ----------
     accept_shrink
-        Take in a table that has fewer than half the rows of the release before it, which otherwise counts as
-        a broken export.
+        Take in a table that lost more of its rows since the release before than LAKEHOUSE_MAX_SHRINK allows,
+        which otherwise counts as a broken export.
 
     Raises
     ------
     SourceError
-        A table cannot be read whole, changed meanwhile, has an unknown header, no rows, mostly bad lines, or
-        shrank.
+        A table cannot be read whole, is not what its ETag says, changed meanwhile, has an unknown header,
+        no rows, mostly bad lines, or shrank.
     """
     try:
         return load_raw_release(lake, source.name, release.release_id)
     except NotFoundError:
         earlier = _newest(lake, source.name)
     tables: list[RawTableReport] = []
-    for file in release.tables:
-        if file.name in RAW_TABLES:
-            report = _ingest_table(lake, source, release.release_id, file)
-            if earlier and not accept_shrink:
-                _refuse_shrink(report, earlier)
-            tables.append(report)
+    skipped: dict[str, str] = {}
+    reading = _Reading(source, release)
+    for stream in reading.streams():
+        try:
+            report = _ingest_table(lake, source, release.release_id, stream)
+        except _UnknownHeaderError as error:
+            # Nothing reads the optional tables, so that one in a new form is no reason to do without the
+            # others.
+            if not RAW_TABLES[stream.file.name].optional:
+                raise
+            skipped[stream.file.name] = str(error)
+            continue
+        if earlier and not accept_shrink:
+            _refuse_shrink(report, earlier, lake.settings.max_shrink)
+        tables.append(report)
     # The bucket's files are replaced one after the other, so that a dump may change behind its reader.
     if source.current_release().release_id != release.release_id:
         raise SourceError(
@@ -119,7 +147,9 @@ def ingest_release(
         release_id=release.release_id,
         sequence=earlier.sequence + 1 if earlier else 1,
         ingested_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        tables=tuple(tables),
+        tables=tuple(sorted(tables, key=lambda table: table.name)),
+        archive=reading.archive,
+        skipped=skipped,
     )
     lake.put(_marker_key(source.name, release.release_id), whole.model_dump_json(indent=1).encode())
     return whole
@@ -162,51 +192,110 @@ def _newest(lake: Lake, source_name: str) -> RawRelease | None:
     return releases[-1] if releases else None
 
 
-def _refuse_shrink(report: RawTableReport, earlier: RawRelease) -> None:
+def _refuse_shrink(report: RawTableReport, earlier: RawRelease, most: float) -> None:
     before = sum(table.rows for table in earlier.tables if table.name == report.name)
-    if report.rows < _SHRUNK * before:
+    if report.rows < (1 - most) * before:
+        share = "half" if most == 0.5 else f"{1 - most:.0%}"
         raise SourceError(
-            f"{report.key} of source {earlier.source} has {report.rows:,} rows, less than half of the "
-            f"{before:,} in release {earlier.release_id}; an export may have broken off: "
-            "accept the shrinking explicitly if it is meant"
+            f"{report.key} of source {earlier.source} has {report.rows:,} rows, less than {share} of the "
+            f"{before:,} in release {earlier.release_id}; an export may have broken off: wait for a "
+            "better one, "
+            "or take it in with `lakehouse refresh --accept-shrink` (how much a table may lose is "
+            f"LAKEHOUSE_MAX_SHRINK, now {most:g})"
+        )
+
+
+# --- the files
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Counts, hashes and checks the stored bytes of one file as they pass."""
+
+    file: TableFile
+    size: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    check: EtagCheck | None = None
+
+    def __post_init__(self) -> None:
+        check = EtagCheck(self.file.etag, self.file.size)
+        self.check = check if self.file.digest and check.possible else None
+
+    def pass_on(self, pieces: Iterator[bytes], progress: Task) -> Iterator[bytes]:
+        for piece in pieces:
+            self.size += len(piece)
+            self.digest.update(piece)
+            if self.check:
+                self.check.update(piece)
+            progress.advance(len(piece))
+            yield piece
+
+    def verdict(self, where: str) -> str:
+        """How the ETag was checked; raises SourceError if these are not the bytes that were announced."""
+        if self.size != self.file.size:
+            raise SourceError(f"{where}: {self.size} bytes were read of {self.file.size}; run it again")
+        verdict = self.check.verdict() if self.check else "unverifiable"
+        if verdict == "wrong":
+            raise SourceError(
+                f"{where}: the bytes that came are not those of its ETag {self.file.etag}; they were "
+                "damaged on the "
+                "way or at the source: run it again, and if that does not help, take a dated archive"
+            )
+        return verdict
+
+
+class _Reading:
+    """The tables of a release as they come: file by file, or out of the archive."""
+
+    def __init__(self, source: Source, release: Release) -> None:
+        self._source, self._release = source, release
+        self.archive: ArchiveReport | None = None
+
+    def streams(self) -> Iterator[TableStream]:
+        """Each known table, to be read before the next one."""
+        if not isinstance(self._source, ArchiveSource):
+            for file in self._release.tables:
+                if file.name in RAW_TABLES:
+                    yield TableStream(file, self._source.read_table(file))
+            return
+        (file,) = self._release.tables
+        where = f"{file.key} of source {self._source.name}"
+        meter = _Meter(file)
+        with task("Reading the archive", file.size, "bytes") as progress:
+            yield from self._source.members(meter.pass_on(self._source.read_table(file), progress))
+        self.archive = ArchiveReport(
+            key=file.key,
+            etag=file.etag,
+            size=file.size,
+            etag_check=meter.verdict(where),
+            sha256=meter.digest.hexdigest(),
         )
 
 
 # --- one table
 
 
-@dataclass(slots=True)
-class _Meter:
-    """Counts and hashes the stored bytes as they pass."""
-
-    size: int = 0
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def pass_on(self, pieces: Iterator[bytes], progress: Task) -> Iterator[bytes]:
-        for piece in pieces:
-            self.size += len(piece)
-            self.digest.update(piece)
-            progress.advance(len(piece))
-            yield piece
+class _UnknownHeaderError(SourceError):
+    """The first line of a table is not one that is known."""
 
 
-def _ingest_table(lake: Lake, source: Source, release_id: str, file: TableFile) -> RawTableReport:
+def _ingest_table(lake: Lake, source: Source, release_id: str, stream: TableStream) -> RawTableReport:
+    file = stream.file
     table = RAW_TABLES[file.name]
     where = f"{file.key} of source {source.name}"
-    meter = _Meter()
+    meter = _Meter(file)
     with (
         task(f"Reading {file.name}", file.size, "bytes") as progress,
         ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(_PARSERS, "parse") as parsers,
     ):
-        pieces = meter.pass_on(source.read_table(file), progress)
+        pieces = meter.pass_on(stream.pieces, progress)
         chunks = _ahead(chunked(inflate(pieces, where), where), reader)
         header, chunk = _header(next(chunks, None), table, where)
         parser = Parser(table, header)
         counts = _write(lake, source.name, release_id, file, _parsed(parser, chunk, chunks, parsers), where)
-    if meter.size != file.size:
-        raise SourceError(f"{where}: {meter.size} bytes were read of {file.size}; run it again")
-    if counts.rows == 0:
+    verdict = meter.verdict(where)
+    if counts.rows == 0 and not table.optional:
         raise SourceError(
             f"{where} has no rows ({counts.rejected} lines rejected); wait for a complete export"
         )
@@ -216,6 +305,7 @@ def _ingest_table(lake: Lake, source: Source, release_id: str, file: TableFile) 
         etag=file.etag,
         size=file.size,
         sha256=meter.digest.hexdigest(),
+        etag_check=verdict if file.etag else "archive",
         lines=1 + counts.rows + counts.rejected + counts.blank,
         rows=counts.rows,
         rejected=counts.rejected,
@@ -232,7 +322,7 @@ def _header(chunk: Chunk | None, table: RawTable, where: str) -> tuple[tuple[str
     if found not in table.headers:
         expected = " or ".join(repr("\t".join(header)) for header in table.headers)
         shown = "\t".join(found)[:500]
-        raise SourceError(
+        raise _UnknownHeaderError(
             f"{where}: line 1 is {shown!r}, expected the header {expected}; "
             f"check that this is the table {table.name}"
         )

@@ -19,8 +19,10 @@ from lakehouse.errors import CampaignError, NotFoundError
 from lakehouse.lake import Lake
 from lakehouse.metadata.engine import files_sql, session
 from lakehouse.metadata.intervals import Interval, intersect, subtract, union
+from lakehouse.metadata.names import Match, counts, match_taxa, write_report
 from lakehouse.metadata.photos import photo_files
-from lakehouse.metadata.taxonomy import Taxonomy, TaxonRow
+from lakehouse.metadata.taxonomy import Taxonomy
+from lakehouse.taxon_list import read_taxon_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +91,13 @@ def build_plan(lake: Lake, campaign: Campaign, source_name: str, release_id: str
     Raises
     ------
     CampaignError
-        A taxon cannot be resolved; the message names its line.
+        A taxon cannot be resolved; the message names its line, or counts them where there are several.
     """
     taxonomy = Taxonomy.load(lake, source_name, release_id)
-    wanted = campaign.wanted
-    for taxon in _named(wanted):
-        _resolve_at(campaign, taxonomy, taxon)
+    wanted = resolve_wanted(lake, campaign, taxonomy)
     with lake.connect() as connection:
-        counts = count_photos(lake, source_name, release_id, requested(taxonomy, wanted), connection)
-    partitions = plan_partitions(taxonomy, counts, wanted, campaign.label, campaign.partition.max_photos)
+        photos = count_photos(lake, source_name, release_id, requested(taxonomy, wanted), connection)
+    partitions = plan_partitions(taxonomy, photos, wanted, campaign.label, campaign.partition.max_photos)
     try:
         keys = load_plan(lake, campaign.name).keys
     except NotFoundError:
@@ -164,12 +164,71 @@ def _named(wanted: Sequence[Taxon | Subtree]) -> Iterator[Taxon]:
             yield one
 
 
-def _resolve_at(campaign: Campaign, taxonomy: Taxonomy, taxon: Taxon) -> TaxonRow:
-    """Resolve a taxon of the campaign file, an error naming its line."""
-    try:
-        return taxonomy.resolve(taxon)
-    except CampaignError as error:
-        raise CampaignError(f"{_place(campaign, taxon)}{error}") from None
+def resolve_wanted(lake: Lake, campaign: Campaign, taxonomy: Taxonomy) -> list[Taxon | Subtree]:
+    """The campaign's taxa by id, and the report on them where they come from a file or are not all there.
+
+    With `taxa_missing: skip` what cannot be resolved is left out; but never an exception of a subtree,
+    without which more would be taken than was asked for.
+
+    Raises
+    ------
+    CampaignError
+        Something cannot be resolved: one taxon, with its line, or all of them in one message.
+    """
+    wanted = campaign.wanted
+    named = list(_named(wanted))
+    matches = match_taxa(taxonomy, named)
+    lost = [match for match in matches if match.taxon_id is None]
+    report = None
+    if campaign.taxa_path or lost:
+        lines: list[int | None] = [None] * len(named)
+        if campaign.taxa_path:
+            lines = [one.line for one in read_taxon_list(campaign.taxa_path)]
+        report = write_report(lake, campaign.name, taxonomy, matches, lines)
+    ids = {str(match.asked): match.taxon_id for match in matches}
+    excepted = {str(taxon) for one in wanted if isinstance(one, Subtree) for taxon in one.except_}
+    if lost and (campaign.taxa_missing == "error" or any(str(match.asked) in excepted for match in lost)):
+        raise _unresolved(campaign, taxonomy, matches, lost, report)
+    found: list[Taxon | Subtree] = []
+    for one in wanted:
+        taxon_id = ids[str(one.taxon if isinstance(one, Subtree) else one)]
+        if taxon_id is None:
+            continue
+        if isinstance(one, Subtree):
+            holes = [ids[str(taxon)] for taxon in one.except_]
+            found.append(Subtree.model_validate({"taxon": taxon_id, "except": holes}))
+        else:
+            found.append(taxon_id)
+    if not found:
+        raise _unresolved(campaign, taxonomy, matches, lost, report)
+    return found
+
+
+def _unresolved(
+    campaign: Campaign,
+    taxonomy: Taxonomy,
+    matches: Sequence[Match],
+    lost: Sequence[Match],
+    report: str | None,
+) -> CampaignError:
+    if len(lost) == 1:
+        try:
+            taxonomy.resolve(lost[0].asked)
+        except CampaignError as error:
+            return CampaignError(f"{_place(campaign, lost[0].asked)}{error}")
+    found = counts(lost)
+    several = ", ".join(f"{number:,} {status}" for status, number in found.items())
+    examples = []
+    for status in found:
+        match = next(one for one in lost if one.status == status)
+        near = f" ({', '.join(match.candidates)})" if match.candidates else ""
+        examples.append(f"{match.asked!r}: {match.reason}{near}")
+    file = campaign.taxa_path or campaign.path
+    return CampaignError(
+        f"{f'{file}: ' if file else ''}{len(lost):,} of {len(matches):,} taxa cannot be used: {several}; for "
+        f"example {'; '.join(examples)}. All of them are in {report}; correct the names, give ids, or set "
+        "'taxa_missing: skip' to go on without them"
+    )
 
 
 def _place(campaign: Campaign, taxon: Taxon) -> str:

@@ -16,18 +16,26 @@ from pydantic import BaseModel, ConfigDict
 
 from lakehouse.errors import LakeError, NotFoundError
 from lakehouse.lake import Lake
-from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
-from lakehouse.metadata.ingest import raw_table_key
+from lakehouse.metadata.engine import RowGroups, session
 from lakehouse.metadata.intervals import Interval
+from lakehouse.metadata.join import NO_OBSERVATION, NO_TAXON, UNKNOWN_TAXON, PhotoJoin
 from lakehouse.metadata.schema import PHOTOS, PHOTOS_ENCODING, PHOTOS_INDEX, PHOTOS_REJECTS
-from lakehouse.metadata.taxonomy import taxa_key
 from lakehouse.progress import Task, task
 
-FILE_ROWS = 4_000_000
+__all__ = [
+    "FILE_ROWS",
+    "NO_OBSERVATION",
+    "NO_TAXON",
+    "UNKNOWN_TAXON",
+    "PhotosReport",
+    "build_photos",
+    "load_photos_report",
+    "photo_files",
+    "photos_key",
+    "photos_rejects_key",
+]
 
-NO_OBSERVATION = "observation is not in observations"
-NO_TAXON = "observation has no taxon"
-UNKNOWN_TAXON = "taxon is not in taxa"
+FILE_ROWS = 4_000_000
 
 
 class PhotosReport(BaseModel):
@@ -103,28 +111,28 @@ def build_photos(
         return load_photos_report(lake, source_name, release_id)
     except NotFoundError:
         pass
-    with session(lake, connection) as cursor:
-        _prepare(cursor, lake, source_name, release_id)
-        (raw_rows,) = scalars(cursor, "SELECT count(*) FROM raw_photos")
-        duplicates, extra = scalars(cursor, _SHARED_COUNTS)
-        with task("Joining photos", raw_rows, "rows") as progress:
-            written = _write(lake, source_name, release_id, batches(cursor, _ALL, _STREAM), progress)
+    with session(lake, connection) as cursor, lake.scratch() as folder:
+        join = PhotoJoin(cursor, lake, source_name, release_id, folder)
+        with task("Joining photos", join.raw_rows, "rows") as progress:
+            join.run(progress)
+        with task("Sorting photos", join.raw_rows, "rows") as progress:
+            written = _write(lake, source_name, release_id, join.sorted(), progress)
     report = PhotosReport(
         source=source_name,
         release_id=release_id,
-        raw_rows=raw_rows,
+        raw_rows=join.raw_rows,
         photos=written.photos,
-        duplicates=duplicates,
-        shared_extra=extra,
+        duplicates=join.duplicates,
+        shared_extra=join.shared_extra,
         rejected=dict(sorted(written.rejected.items())),
         shared=written.shared,
         disagreeing=written.disagreeing,
         files=len(written.parts),
     )
     found = sum(report.accounting().values())
-    if found != raw_rows:
+    if found != join.raw_rows:
         raise LakeError(
-            f"release {release_id} of {source_name}: {found:,} of {raw_rows:,} raw photo rows are "
+            f"release {release_id} of {source_name}: {found:,} of {join.raw_rows:,} raw photo rows are "
             "accounted for; the photo table was not finished; report this as a fault"
         )
     lake.put(_report_key(source_name, release_id), report.model_dump_json(indent=1).encode())
@@ -133,98 +141,6 @@ def build_photos(
 
 def _report_key(source_name: str, release_id: str) -> str:
     return f"tables/{source_name}/{release_id}/photos.json"
-
-
-# --- the join
-
-_OBSERVATION_COLUMNS = "latitude, longitude, positional_accuracy, quality_grade, observed_on"
-
-_JOINED = f"""
-    SELECT p.photo_id, t.lft, o.taxon_id, p.observation_uuid, p.observer_id, p.extension, p.license, p.width,
-           p.height, p.position, {", ".join(f"o.{name.strip()}" for name in _OBSERVATION_COLUMNS.split(","))},
-           CASE WHEN o.observation_uuid IS NULL THEN {quoted(NO_OBSERVATION)}
-                WHEN o.taxon_id IS NULL THEN {quoted(NO_TAXON)}
-                WHEN t.lft IS NULL THEN {quoted(UNKNOWN_TAXON)} END AS rule
-    FROM raw_photos p LEFT JOIN raw_observations o ON p.observation_uuid = o.observation_uuid
-    LEFT JOIN raw_taxa t ON o.taxon_id = t.taxon_id
-"""
-
-# A repeated observation keeps one row; where its rows name different taxa it has none, for none can be
-# trusted.
-_OBSERVATIONS_ONCE = f"""
-    SELECT observation_uuid, taxon_id, {_OBSERVATION_COLUMNS} FROM all_observations
-    ANTI JOIN repeated_observations USING (observation_uuid)
-    UNION ALL
-    SELECT observation_uuid, CASE WHEN taxa = 1 THEN taxon_id END, {_OBSERVATION_COLUMNS} FROM (
-        SELECT *, row_number() OVER (PARTITION BY observation_uuid
-                                     ORDER BY taxon_id, {_OBSERVATION_COLUMNS}) AS nth
-        FROM all_observations JOIN repeated_observations USING (observation_uuid)
-    ) WHERE nth = 1
-"""
-
-# Rows of photos that occur more than once. Whether their taxa agree is asked of all of them, rejected ones
-# included; where they do not agree on the licence, the photo has none that could be trusted.
-_SHARED = f"""
-    WITH claimed AS ({_JOINED} SEMI JOIN repeated_photos r ON p.photo_id = r.photo_id),
-         facts AS (SELECT photo_id, count(DISTINCT taxon_id) > 1 AS taxa_disagree,
-                          count(DISTINCT coalesce(license, '')) > 1 AS licences_disagree FROM claimed GROUP BY
-                          photo_id),
-         claims AS (SELECT photo_id, list_sort(list(DISTINCT observation_uuid)) AS claiming
-                    FROM claimed WHERE rule IS NULL GROUP BY photo_id)
-    SELECT claimed.* REPLACE (CASE WHEN licences_disagree THEN NULL ELSE license END AS license),
-           CASE WHEN len(claiming) > 1 THEN claiming[2:] END AS other_observations, taxa_disagree,
-           row_number() OVER (PARTITION BY photo_id, rule IS NULL ORDER BY observation_uuid, position,
-           extension,
-                              width, height, observer_id) AS nth
-    FROM claimed JOIN facts USING (photo_id) LEFT JOIN claims USING (photo_id)
-"""
-
-_SHARED_COUNTS = """
-    SELECT count(*) - count(DISTINCT (photo_id, observation_uuid)),
-           count(DISTINCT (photo_id, observation_uuid)) - count(DISTINCT photo_id)
-    FROM shared WHERE rule IS NULL
-"""
-
-_ALL = f"""
-    SELECT * FROM (
-        SELECT *, NULL::UUID[] AS other_observations, false AS taxa_disagree
-        FROM ({_JOINED} ANTI JOIN repeated_photos r ON p.photo_id = r.photo_id)
-        UNION ALL BY NAME
-        SELECT * EXCLUDE (nth) FROM shared WHERE rule IS NOT NULL OR nth = 1
-    ) ORDER BY rule, lft, photo_id, observation_uuid
-"""
-
-# What the query yields: the photo table's columns, and why a row is not in it.
-_STREAM = pa.schema(
-    [
-        *(entry.with_nullable(True) if entry.name in ("lft", "taxon_id") else entry for entry in PHOTOS),
-        pa.field("rule", pa.string()),
-    ]
-)
-
-
-def _prepare(cursor: duckdb.DuckDBPyConnection, lake: Lake, source_name: str, release_id: str) -> None:
-    """Name the tables that the join reads, and find what occurs more than once."""
-    sources = {
-        "raw_photos": raw_table_key(source_name, release_id, "photos"),
-        "all_observations": raw_table_key(source_name, release_id, "observations"),
-        "raw_taxa": taxa_key(source_name, release_id),
-    }
-    for name, key in sources.items():
-        cursor.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {files_sql([lake.uri(key)])}")
-    cursor.execute(
-        "CREATE TEMP TABLE repeated_observations AS "
-        "SELECT observation_uuid, count(DISTINCT taxon_id) AS taxa FROM all_observations "
-        "GROUP BY observation_uuid HAVING count(*) > 1"
-    )
-    (repeated,) = scalars(cursor, "SELECT count(*) FROM repeated_observations")
-    once = _OBSERVATIONS_ONCE if repeated else "SELECT * FROM all_observations"
-    cursor.execute(f"CREATE TEMP VIEW raw_observations AS {once}")
-    cursor.execute(
-        "CREATE TEMP TABLE repeated_photos AS "
-        "SELECT photo_id FROM raw_photos GROUP BY photo_id HAVING count(*) > 1"
-    )
-    cursor.execute(f"CREATE TEMP TABLE shared AS {_SHARED}")
 
 
 # --- writing

@@ -57,26 +57,39 @@ TAXA_RAW = pa.schema(
         _required("active", pa.bool_()),
     ]
 )
+OBSERVATIONS_PROJECTS = pa.schema(
+    [_required("observation_uuid", pa.uuid()), _required("project_id", pa.int32())]
+)
+PROJECTS = pa.schema(
+    [_required("project_id", pa.int32()), pa.field("title", pa.string()), pa.field("slug", pa.string())]
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
     """How one table of a dump is read: its `schema`, the headers known for it, and how Parquet encodes it.
 
-    A known header is a prefix of the schema's names; columns it lacks are null.
+    A known header is a prefix of the schema's names; columns it lacks are null. A dump may lack a table
+    that is `optional`.
     """
 
     name: str
     schema: pa.Schema
     headers: tuple[tuple[str, ...], ...]
     encoding: dict[str, Any]
+    optional: bool = False
 
 
 def _raw(
-    name: str, schema: pa.Schema, words: Iterable[str], ids: Iterable[str], older: Iterable[int] = ()
+    name: str,
+    schema: pa.Schema,
+    words: Iterable[str],
+    ids: Iterable[str],
+    older: Iterable[int] = (),
+    optional: bool = False,
 ) -> RawTable:
     headers = tuple(tuple(schema.names[:count]) for count in (len(schema), *older))
-    return RawTable(name, schema, headers, parquet_encoding(words, ids))
+    return RawTable(name, schema, headers, parquet_encoding(words, ids), optional)
 
 
 def parquet_encoding(words: Iterable[str], ids: Iterable[str]) -> dict[str, Any]:
@@ -105,6 +118,9 @@ RAW_TABLES: dict[str, RawTable] = {
             ["photo_id"],
         ),
         _raw("taxa", TAXA_RAW, ["rank", "rank_level"], ["taxon_id"]),
+        # Since August 2025.
+        _raw("observations_projects", OBSERVATIONS_PROJECTS, ["project_id"], [], optional=True),
+        _raw("projects", PROJECTS, [], ["project_id"], optional=True),
     )
 }
 
@@ -209,6 +225,35 @@ PHOTOS_REJECTS = pa.schema(
         _required("photo_id", pa.int64()),
         _required("observation_uuid", pa.uuid()),
         _required("rule", pa.string()),
+    ]
+)
+
+# changes/<earlier release>.parquet: photos that are not what they were, in no order.
+CHANGES = pa.schema(
+    [
+        _required("photo_id", pa.int64()),
+        _required("change", pa.string()),
+        pa.field("taxon_id_before", pa.int32()),
+        pa.field("taxon_id_after", pa.int32()),
+        pa.field("license_before", pa.string()),
+        pa.field("license_after", pa.string()),
+    ]
+)
+CHANGES_ENCODING = parquet_encoding(
+    ["change", "taxon_id_before", "taxon_id_after", "license_before", "license_after"], []
+)
+
+# changes/<earlier release>.taxa.parquet, sorted by taxon and kind.
+TAXON_CHANGES = pa.schema(
+    [
+        _required("taxon_id", pa.int32()),
+        _required("change", pa.string()),
+        pa.field("name_before", pa.string()),
+        pa.field("name_after", pa.string()),
+        pa.field("rank_before", pa.string()),
+        pa.field("rank_after", pa.string()),
+        pa.field("parent_id_before", pa.int32()),
+        pa.field("parent_id_after", pa.int32()),
     ]
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +17,10 @@ from lakehouse.lake import ROW_GROUP, Lake
 from lakehouse.metadata.ingest import list_releases, raw_table_key
 from lakehouse.metadata.intervals import Interval, Labels, assign_intervals
 from lakehouse.metadata.schema import TAXA_COLUMNS, parquet_encoding, rank_columns, taxa_schema
-from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_with, positions
+from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_of_each, nearest_with, positions
 
 # The one taxon that is a root by right; any other without a path is not grafted to the tree.
 _ROOT_RANK = "stateofmatter"
-_CANDIDATES = 20_000
 
 
 class TaxaReport(BaseModel):
@@ -132,16 +130,22 @@ def _write(
     lake: Lake, key: str, raw: pa.Table, tree: Tree, labels: tuple[Ints, Ints], ranks: Iterable[str]
 ) -> None:
     """Write the taxa in the order of their labels, with the names of their ranks, by row groups."""
-    names, rank = raw["name"].combine_chunks(), pc.fill_null(raw["rank"], "")
-    schema = taxa_schema(ranks)
-    above = {
-        name: nearest_with(pc.equal(rank, name).to_numpy(), tree.parents, tree.levels).astype(np.int32)
-        for name in ranks
-    }
+    names = raw["name"].combine_chunks()
+    ranks = list(ranks)
+    marks = pc.fill_null(pc.index_in(raw["rank"].combine_chunks(), pa.array(ranks, pa.string())), -1)
+    above = nearest_of_each(marks.to_numpy().astype(np.int64), len(ranks), tree)
     depths, (lft, rgt) = tree.depths, labels
-    words = ["rank", "rank_level", *(name for name in ranks), *(f"{name}_id" for name in ranks)]
+    schema = taxa_schema(ranks)
+    # Names of ranks are long runs in this order: coded here, they need not be hashed one by one.
+    coded = pa.schema(
+        pa.field(field.name, pa.dictionary(pa.int32(), pa.string())) if field.name in ranks else field
+        for field in schema
+    )
+    encoding = parquet_encoding(
+        ["rank", "rank_level", *ranks], ["lft", "rgt", *(f"{rank}_id" for rank in ranks)]
+    )
     order = np.argsort(lft)
-    with lake.parquet_writer(key, schema, **parquet_encoding(words, ["lft", "rgt"])) as writer:
+    with lake.parquet_writer(key, coded, **encoding) as writer:
         for start in range(0, len(order), ROW_GROUP):
             chosen = order[start : start + ROW_GROUP]
             columns = {
@@ -155,11 +159,23 @@ def _write(
                 "lft": pa.array(lft[chosen]),
                 "rgt": pa.array(rgt[chosen]),
             }
-            for name, nearest in above.items():
-                at = nearest[chosen]
-                columns[name] = names.take(pa.array(at, mask=at < 0))
-                columns[f"{name}_id"] = _ids(tree.taxon_ids, at)
-            writer.write_table(pa.table(columns, schema=schema))
+            for number, rank in enumerate(ranks):
+                at = above[chosen, number]
+                columns[rank] = _coded(names, at)
+                columns[f"{rank}_id"] = _ids(tree.taxon_ids, at)
+            writer.write_table(pa.table(columns, schema=coded))
+
+
+def _coded(names: pa.Array, at: np.ndarray) -> pa.DictionaryArray:
+    """The names at the indices `at`, null where it is -1, with a dictionary of those that occur."""
+    used, codes = np.unique(at[np.flatnonzero(np.r_[True, at[1:] != at[:-1]])], return_inverse=True)
+    runs = np.cumsum(np.r_[0, at[1:] != at[:-1]])
+    # Several taxa may have one name, and a dictionary has each once.
+    words = pc.dictionary_encode(names.take(pa.array(used[used >= 0])))
+    of_used = np.full(len(used), -1, np.int32)
+    of_used[used >= 0] = words.indices.to_numpy()
+    each = of_used[codes][runs]
+    return pa.DictionaryArray.from_arrays(pa.array(each, pa.int32(), mask=each < 0), words.dictionary)
 
 
 def _ids(taxon_ids: Ints, at: np.ndarray) -> pa.Array:
@@ -195,13 +211,15 @@ class Taxonomy:
     ----------
     taxon_ids, lft, rgt, parents
         int64 arrays over the rows; `parents` holds rows, -1 for a root.
+    names, active
+        Strings and booleans over the rows.
     """
 
     def __init__(self, table: pa.Table) -> None:
         table = table.select(TAXA_COLUMNS).combine_chunks()
-        self._names = table["name"].combine_chunks()
+        self.names = table["name"].combine_chunks()
         self._ranks = table["rank"].combine_chunks()
-        self._active = table["active"].to_numpy()
+        self.active = table["active"].to_numpy()
         self._depths = table["depth"].to_numpy().astype(np.int64)
         self.taxon_ids: Ints = table["taxon_id"].to_numpy().astype(np.int64)
         self.lft: Ints = table["lft"].to_numpy()
@@ -234,12 +252,16 @@ class Taxonomy:
         return TaxonRow(
             taxon_id=int(self.taxon_ids[row]),
             parent_id=int(self.taxon_ids[parent]) if parent >= 0 else None,
-            name=self._names[row].as_py(),
+            name=self.names[row].as_py(),
             rank=self._ranks[row].as_py(),
-            active=bool(self._active[row]),
+            active=bool(self.active[row]),
             lft=int(self.lft[row]),
             rgt=int(self.rgt[row]),
         )
+
+    def is_active(self, row: int) -> bool:
+        """Whether the taxon of a row is in use."""
+        return bool(self.active[row])
 
     def rows_between(self, low: int, high: int) -> tuple[int, int]:
         """The rows whose labels are in `[low, high)`, as a range of rows."""
@@ -265,7 +287,7 @@ class Taxonomy:
 
     def names_of(self, rows: Ints) -> pa.Array:
         """The names of rows, null for row -1."""
-        return self._names.take(pa.array(rows, mask=rows < 0))
+        return self.names.take(pa.array(rows, mask=rows < 0))
 
     def resolve(self, taxon: Taxon) -> TaxonRow:
         """The active taxon with that id or exact name.
@@ -280,17 +302,17 @@ class Taxonomy:
             row = self.row(int(taxon)) if int(taxon) < 1 << 31 else None
             rows = [] if row is None else [row]
         else:
-            rows = np.flatnonzero(pc.equal(self._names, taxon).to_numpy(zero_copy_only=False)).tolist()
-        active = [row for row in rows if self._active[row]]
+            rows = np.flatnonzero(pc.equal(self.names, taxon).to_numpy(zero_copy_only=False)).tolist()
+        active = [row for row in rows if self.active[row]]
         if len(active) == 1:
             return self.at(active[0])
         if active:
-            found = "; ".join(self._described(row) for row in active)
+            found = "; ".join(self.described(row) for row in active)
             raise CampaignError(
                 f"taxon {taxon!r} names {len(active)} active taxa: {found}; give the id of the one you mean"
             )
         if rows:
-            found = "; ".join(self._described(row) for row in rows)
+            found = "; ".join(self.described(row) for row in rows)
             raise CampaignError(
                 f"taxon {taxon!r} is inactive: {found}; find its current name on inaturalist.org"
             )
@@ -302,7 +324,8 @@ class Taxonomy:
         )
         raise CampaignError(f"taxon {taxon!r} is not in the source's taxa; {hint}")
 
-    def _described(self, row: int) -> str:
+    def described(self, row: int) -> str:
+        """A taxon in words: name, rank, id, and the kingdom it is in."""
         taxon, above = self.at(row), self.ancestors(row)
         place = next((one for one in above if one.rank == "kingdom"), above[-1] if above else None)
         return f"{taxon.name} ({taxon.rank or 'no rank'}, id {taxon.taxon_id}" + (
@@ -310,17 +333,12 @@ class Taxonomy:
         )
 
     def _close(self, name: str) -> list[str]:
-        """Up to three active names like `name`; those that share its beginning or end are compared."""
-        lower = pc.utf8_lower(self._names)
-        same_start = pc.starts_with(lower, name.lower()[:3])
-        same_end = pc.ends_with(lower, name.lower()[-4:])
-        maybe = pc.and_(pc.or_(same_start, same_end), pa.array(self._active))
-        candidates = self._names.filter(maybe)[:_CANDIDATES].to_pylist()
-        by_lower = {candidate.lower(): candidate for candidate in candidates}
-        return [
-            repr(by_lower[match])
-            for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.75)
-        ]
+        """Up to three active names like `name`."""
+        # Names are matched on top of this class, many at a time.
+        from lakehouse.metadata.names import close_names
+
+        rows = close_names(self, [name]).get(name, [])
+        return list(dict.fromkeys(repr(self.names[row].as_py()) for row in rows))
 
     @cached_property
     def _children(self) -> Ints:

@@ -92,6 +92,24 @@ def nearest_with(marked: Bools, parents: Ints, levels: tuple[Ints, ...]) -> Ints
     return nearest
 
 
+def nearest_of_each(marks: Ints, kinds: int, tree: Tree) -> npt.NDArray[np.int32]:
+    """`nearest_with` for many marks at once: a row for each taxon, a column for each mark from 0 to `kinds`.
+
+    Parameters
+    ----------
+    marks
+        The mark of each taxon, -1 for none.
+    """
+    nearest = np.full((len(marks), kinds), -1, np.int32)
+    for depth, level in enumerate(tree.levels):
+        if depth:
+            # A parent's whole row at a time: one pass over the tree instead of one for each mark.
+            nearest[level] = nearest[tree.parents[level]]
+        marked = level[marks[level] >= 0]
+        nearest[marked, marks[marked]] = marked
+    return nearest
+
+
 def by_depth(parents: Ints, depths: Ints) -> tuple[Ints, ...]:
     """The indices of each depth, sorted by parent and index."""
     order = np.lexsort((np.arange(len(parents)), parents, depths))

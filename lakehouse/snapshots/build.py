@@ -43,6 +43,7 @@ from lakehouse.snapshots.model import (
     Root,
     ShardRef,
     Version,
+    fates,
 )
 from lakehouse.snapshots.schema import LABELS, RECORDS, TAXA
 from lakehouse.snapshots.tables import rows
@@ -103,10 +104,7 @@ def build_snapshot(
             progress.advance()
     _check_gate(campaign, tally.accounting)
     if not tally.photos:
-        raise LakeError(
-            f"campaign {campaign.name!r} has no stored photo ({_phrase(tally.accounting)}); "
-            "loosen its 'where', or look at why photos failed"
-        )
+        raise LakeError(_nothing_stored(campaign, tally.accounting))
     root = Root(
         campaign=campaign.name,
         content_id="",
@@ -147,7 +145,7 @@ def build_snapshot(
         parent=parent.snapshot_id if parent else None,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         changes=count_changes(connection, lake, parent_root, root),
-        accounting=dict(sorted(tally.accounting.items())),
+        accounting=dict(tally.accounting),
         about=About(title=campaign.title, description=campaign.description, creators=campaign.creators),
     )
     refs.create_version(lake, version)
@@ -337,5 +335,12 @@ def _same_data(one: Root, other: Root) -> bool:
     return one.model_dump(exclude=ignored) == other.model_dump(exclude=ignored)
 
 
-def _phrase(accounting: Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(accounting.items())) or "nothing considered"
+def _nothing_stored(campaign: Campaign, accounting: Counter[str]) -> str:
+    """Why a campaign has no photo, in one sentence."""
+    if not accounting["considered"]:
+        return f"the source has no photo under the taxa of campaign {campaign.name!r}; look at its 'taxa'"
+    counts = ", ".join(f"{count:,} {name}" for name, count in fates(accounting))
+    advice = (
+        "look at why its photos failed" if accounting["selected"] else "loosen its 'where' or 'per_label'"
+    )
+    return f"campaign {campaign.name!r} has no stored photo ({counts}); {advice}"

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 import duckdb
 
 from lakehouse.lake import Lake
-from lakehouse.snapshots.model import Root, Version
+from lakehouse.snapshots.model import OUTCOMES, Root, Version
 from lakehouse.snapshots.tables import manifest_sql
-
-OUTCOMES = ("stored", "gone", "failed", "refused", "rejected")
 
 
 def unlicensed(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -79,6 +80,17 @@ class About(_Record):
     title: str
     description: str
     creators: tuple[Creator, ...]
+
+
+OUTCOMES = ("stored", "gone", "failed", "refused", "rejected")
+
+
+def fates(accounting: Mapping[str, int]) -> list[tuple[str, int]]:
+    """An accounting in the order in which photos drop out, from considered to dropped."""
+    first = [name for name in accounting if name.startswith("excluded.")]
+    last = [name for name in accounting if name.startswith("dropped.")]
+    order = ["considered", *sorted(first), "selected", *OUTCOMES, *sorted(last)]
+    return [(name, accounting[name]) for name in order if name in accounting]
 
 
 class Version(_Record):

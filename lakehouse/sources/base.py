@@ -9,18 +9,31 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """One table of a release as the source stores it: bytes, and ETag and Last-Modified as it says them."""
+    """One file of a release as the source stores it: bytes, and ETag and Last-Modified as it says them.
+
+    `name` is the table that it holds, or `archive` where it holds them all. `digest` tells whether the
+    ETag may be a digest of the bytes; of an object that the server encrypts it is not.
+    """
 
     name: str
     key: str
     size: int
     etag: str
     last_modified: str | None
+    digest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TableStream:
+    """A table being read: what it is, and its stored bytes in pieces."""
+
+    file: TableFile
+    pieces: Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The tables of one dump, named by the set of their ETags.
+    """The files of one dump, named by the set of their ETags: one a table, or the archive of all.
 
     `release_id` is `<YYYYMMDD>-<12 hex digits>`: the newest Last-Modified date and a digest of names,
     sizes and ETags.

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from lakehouse.errors import CampaignError
 from lakehouse.lake import Lake
+from lakehouse.sources.archive import ArchiveSource, is_archive
 from lakehouse.sources.base import Source
 from lakehouse.sources.inaturalist import InaturalistSource
 
 _SCHEMES = ("http://", "https://", "s3://")
 _SLUG = 40
+_DATE = re.compile(r"-(latest|[0-9]{8})(?=\.[a-z.]+$)")
 
 
 @contextmanager
@@ -25,7 +27,8 @@ def open_source(name: str, lake: Lake) -> Iterator[Source]:
     ----------
     name
         `inaturalist` (what LAKEHOUSE_SOURCE says), `embedded` (the project's own miniature bucket, served on
-        loopback while the block runs), or a URL or directory with the layout of iNaturalist Open Data.
+        loopback while the block runs), or a URL or directory with the layout of iNaturalist Open Data, or
+        that of its dated archive (`….tar.gz`).
     lake
         Whose settings apply, and beside which the embedded source is kept.
 
@@ -39,22 +42,33 @@ def open_source(name: str, lake: Lake) -> Iterator[Source]:
             yield source
         return
     uri = lake.settings.source if name == "inaturalist" else name
-    is_directory = bool(uri) and "://" not in uri and Path(uri).is_dir()
-    known = name == "inaturalist" or uri.startswith(_SCHEMES) or is_directory
+    is_local = bool(uri) and "://" not in uri
+    is_here = is_local and (Path(uri).is_dir() or (is_archive(uri) and Path(uri).is_file()))
+    known = name == "inaturalist" or uri.startswith(_SCHEMES) or is_here
     if not known:
         raise CampaignError(
             f"source {name!r} is not known: give 'inaturalist', 'embedded', an http(s):// or s3:// URL, "
-            "or a directory that holds observations.csv.gz, observers.csv.gz, photos.csv.gz and taxa.csv.gz"
+            "or a directory that holds observations.csv.gz, observers.csv.gz, photos.csv.gz and taxa.csv.gz, "
+            "or a dated archive of them (.tar.gz)"
         )
+    if is_archive(uri):
+        with ArchiveSource(source_name_of(name), uri, lake.settings) as archive:
+            yield archive
+        return
     with InaturalistSource(source_name_of(name), uri, lake.settings) as source:
         yield source
 
 
 def source_name_of(name: str) -> str:
-    """The folder in the lake of the source that a campaign calls `name`: itself, or a slug of its address."""
+    """The folder in the lake of the source that a campaign calls `name`: itself, or a slug of its address.
+
+    Archives that differ only in their dates are releases of one source.
+    """
     if name in ("inaturalist", "embedded"):
         return name
     address = name.rstrip("/") if "://" in name else str(Path(name).expanduser().absolute())
+    if is_archive(address):
+        address = _DATE.sub("", address)
     words = re.findall(r"[a-z0-9]+", address.split("://")[-1].lower())
     while len(words) > 1 and len("-".join(words)) > _SLUG:
         words.pop(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,11 +32,15 @@ _TIMEOUT = httpx.Timeout(60, connect=20)
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a source says of one file: bytes, ETag without quotes, Last-Modified as an HTTP date."""
+    """What a source says of one file: bytes, ETag without quotes, Last-Modified as an HTTP date.
+
+    `digest` tells whether the ETag may be a digest of the bytes.
+    """
 
     size: int
     etag: str
     last_modified: str | None
+    digest: bool = True
 
 
 class Transport(Protocol):
@@ -115,7 +119,8 @@ class HttpTransport:
         length = response.headers.get("content-length", "")
         if not length.isdigit():
             raise SourceError(f"{url} does not say its size; the server must send Content-Length")
-        return Head(int(length), _etag(response), response.headers.get("last-modified"))
+        headers = response.headers
+        return Head(int(length), _etag(response), headers.get("last-modified"), not _encrypted(headers))
 
     def _head(self, url: str) -> httpx.Response:
         response = self._client.head(url)
@@ -164,7 +169,7 @@ class S3Transport:
         self._endpoint = settings.s3_endpoint
         self._region = settings.aws_region
         self._pause = pause
-        self._client = _s3_client(settings)
+        self._client = s3_client(settings)
 
     def location(self, name: str) -> str:
         """Where `name` is, for messages."""
@@ -201,7 +206,12 @@ class S3Transport:
             raise SourceError(
                 f"{self.location(name)} cannot be reached: {error}; check LAKEHOUSE_S3_ENDPOINT"
             ) from error
-        return Head(int(found["ContentLength"]), found["ETag"].strip('"'), _http_date(found["LastModified"]))
+        return Head(
+            int(found["ContentLength"]),
+            found["ETag"].strip('"'),
+            _http_date(found["LastModified"]),
+            not _encrypted(found["ResponseMetadata"]["HTTPHeaders"]),
+        )
 
     def read(self, name: str, etag: str, size: int) -> Iterator[bytes]:
         """The bytes of `name`, resumed where the connection breaks; see `Transport.read`."""
@@ -336,6 +346,12 @@ def _etag(response: httpx.Response) -> str:
     return f"no-etag {response.headers.get('last-modified', '')} {total}"
 
 
+def _encrypted(headers: Mapping[str, str]) -> bool:
+    """Whether S3 keeps the object under a key of its owner; its ETag is no digest of it then."""
+    managed = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    return managed or "x-amz-server-side-encryption-customer-algorithm" in headers
+
+
 def _is_strong(etag: str) -> bool:
     return not etag.startswith(("W/", "no-etag "))
 
@@ -348,7 +364,8 @@ def _status(error: botocore.exceptions.ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _s3_client(settings: Settings) -> Any:
+def s3_client(settings: Settings) -> Any:
+    """A client for the endpoint, region and keys of the settings; anonymous without keys."""
     secret, token = settings.aws_secret_access_key, settings.aws_session_token
     signed = bool(settings.aws_access_key_id and secret)
     return boto3.client(

@@ -125,7 +125,7 @@ def test_a_build_of_one_taxon_builds_only_that_and_says_so(
 ) -> None:
     said = lakehouse("build", campaign_file(), "--taxon", "Rana")
     assert said.code == 0
-    assert said.out.startswith("built Rana; next: lakehouse build ") and "for the rest" in said.out
+    assert said.out.startswith("built rana-101; next: lakehouse build ") and "for the rest" in said.out
     assert stored(tmp_path / "lake", pond) == {1, 2, 3, 4, 5}
     assert not (tmp_path / "lake" / "refs").exists()
 

@@ -57,5 +57,7 @@ def test_the_installed_command_is_this_one(tmp_path: Path) -> None:
     done = subprocess.run(
         [command, "show", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2
-    assert done.stderr == ("error: 'demo' is not a reference; write name@latest, name@v3 or a snapshot id\n")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: there is no lake at ./lake; set LAKEHOUSE_ROOT, or make one with lakehouse build\n"
+    )

@@ -22,7 +22,7 @@ def publish(lake, tools):
     """Publish images of the given ids, added in that order."""
 
     def run(photo_ids, into=None):
-        with spooling(into or lake) as spool:
+        with spooling(into or lake, set(photo_ids)) as spool:
             for photo_id in photo_ids:
                 form = "PNG" if photo_id % 7 == 0 else "JPEG"
                 data = tools.make_jpeg(photo_id, form=form)
@@ -130,7 +130,7 @@ def test_a_full_disk_is_told_and_leaves_no_shard(publish, lake, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lakehouse.images.shard.Spool._write", full)
+    monkeypatch.setattr("lakehouse.images.shard.Spool._append", full)
     with pytest.raises(LakeError, match="No space left on device"):
         publish([1])
     assert list(lake.list("shards")) == []

@@ -9,8 +9,11 @@ import pytest
 from PIL import Image, ImageCms
 
 from lakehouse.campaign import ImageSpec
-from lakehouse.images.transform import fitted, render
-from lakehouse.images.validate import inspect
+from lakehouse.images import transform
+from lakehouse.images.answers import Answer, PhotoRequest
+from lakehouse.images.check import Checker
+from lakehouse.images.transform import fitted
+from lakehouse.images.validate import InvalidImage, inspect
 
 SMALL = ImageSpec(max_side=32)
 
@@ -27,10 +30,32 @@ def pixels(data: bytes) -> np.ndarray:
         return np.asarray(image).astype(int)
 
 
-def test_the_original_is_kept_bit_for_bit(tools):
-    data = tools.make_jpeg(1)
-    assert render(data, ImageSpec()) == data
-    assert render(data, ImageSpec(keep="original")) == data
+def render(data: bytes, spec: ImageSpec) -> bytes:
+    rendered, facts = transform.render(data, spec)
+    again = inspect(rendered)
+    assert (facts.sha256, facts.size, facts.format) == (again.sha256, again.size, again.format)
+    assert (facts.width, facts.height, facts.mode) == (again.width, again.height, again.mode)
+    assert (facts.dhash ^ again.dhash).bit_count() <= 8
+    return rendered
+
+
+@pytest.mark.parametrize("spec", [ImageSpec(), ImageSpec(keep="original")])
+def test_the_original_is_kept_bit_for_bit(tools, spec):
+    request = PhotoRequest(1, "http://host/photos/1/medium.jpg")
+    data, facts = Checker(spec).check(Answer(request, None, body=tools.make_jpeg(1)))
+    assert data == tools.make_jpeg(1)
+    assert facts == inspect(data)
+
+
+def test_a_damaged_image_has_no_rendition(tools):
+    with pytest.raises(InvalidImage):
+        transform.render(tools.make_jpeg(1, 400, 300)[:-3000] + b"\xff\xd9", SMALL)
+
+
+def test_a_rendition_remembers_that_it_was_an_animation():
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert transform.render(data, SMALL)[1].animated
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def from_scratch(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Root:
         patch.setenv("LAKEHOUSE_ROOT", str(path))
         built = runs.build(open_lake(str(path), Settings()), demo.campaign)
         patch.delenv("DAGSTER_HOME", raising=False)
-    assert built is not None
+    assert isinstance(built, runs.Built)
     return refs.read_root(open_lake(str(path), Settings()), built.version.snapshot_id)
 
 

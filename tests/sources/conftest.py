@@ -25,6 +25,9 @@ class Site:
     ranges: bool = True
     after_cut: Callable[[], None] | None = None
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    dates: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
     url: str = ""
 
 
@@ -51,7 +54,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             data = site.files.get(name)
             if data is None:
                 return self.status(404)
-            etag = f'"{hashlib.md5(data).hexdigest()}"'
+            etag = f'"{site.tags.get(name) or hashlib.md5(data).hexdigest()}"'
             if site.etags and self.headers.get("If-Match", etag) != etag:
                 return self.status(412)
             start = re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) if site.ranges else None
@@ -59,9 +62,10 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Content-Encoding", "gzip")
-            self.send_header(
-                "Last-Modified", format_datetime(datetime(2026, 8, 27, 3, tzinfo=UTC), usegmt=True)
-            )
+            usual = format_datetime(datetime(2026, 8, 27, 3, tzinfo=UTC), usegmt=True)
+            self.send_header("Last-Modified", site.dates.get(name, usual))
+            for header, value in site.headers.items():
+                self.send_header(header, value)
             if site.etags:
                 self.send_header("ETag", etag)
             if start:

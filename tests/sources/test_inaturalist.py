@@ -87,3 +87,57 @@ def test_the_reference_is_the_address_unless_told(tmp_path: Path) -> None:
     assert source("https://example.org/d/").reference_url == "https://example.org/d"
     assert source(tmp_path).reference_url == tmp_path.as_uri()
     assert InaturalistSource("e", "http://127.0.0.1:1", Settings(), "embedded:").reference_url == "embedded:"
+
+
+def test_the_newer_tables_are_part_of_a_release_that_has_them(tmp_path: Path) -> None:
+    fill(tmp_path)
+    without = source(tmp_path).current_release()
+    for name in ("projects.csv.gz", "observations_projects.csv"):
+        (tmp_path / name).write_bytes(b"x")
+    release = source(tmp_path).current_release()
+    assert [table.name for table in release.tables] == [*TABLES, "observations_projects", "projects"]
+    assert release.release_id != without.release_id
+
+
+def test_tables_of_different_months_are_refused(tmp_path: Path, site: Site) -> None:
+    fill(tmp_path)
+    site.files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    site.dates = {"taxa.csv.gz": "Mon, 27 Jul 2026 03:00:00 GMT"}
+    expected = r"taxa\.csv\.gz is of 2026-07-27, .* of 2026-08-27.*LAKEHOUSE_MAX_SPREAD_DAYS above 31"
+    with source(site.url) as served, pytest.raises(SourceError, match=expected):
+        served.current_release()
+    patient = InaturalistSource("mini", site.url, Settings(max_spread_days=40))
+    with patient as served:
+        assert served.current_release().release_id.startswith("20260827-")
+
+
+def test_an_upload_that_takes_days_is_one_month(tmp_path: Path, site: Site) -> None:
+    fill(tmp_path)
+    site.files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    site.dates = {"observations.csv.gz": "Sat, 22 Aug 2026 03:00:00 GMT"}
+    with source(site.url) as served:
+        assert served.current_release().release_id.startswith("20260827-")
+
+
+def test_times_of_a_directory_say_nothing_of_months(tmp_path: Path) -> None:
+    fill(tmp_path)
+    os.utime(tmp_path / "taxa.csv.gz", (1_700_000_000, 1_700_000_000))
+    assert source(tmp_path).current_release().release_id.startswith("20260827-")
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "digest"),
+    [
+        ("x-amz-server-side-encryption", "aws:kms", False),
+        ("x-amz-server-side-encryption", "AES256", True),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256", False),
+    ],
+)
+def test_the_etag_of_an_object_under_an_own_key_is_no_digest(
+    tmp_path: Path, site: Site, header: str, value: str, digest: bool
+) -> None:
+    fill(tmp_path)
+    site.files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    site.headers = {header: value}
+    with source(site.url) as served:
+        assert {table.digest for table in served.current_release().tables} == {digest}

@@ -1,0 +1,59 @@
+"""One build of a new lake from the origin, in a process of its own; prints one line of JSON.
+
+Usage: ours.py URL IMAGES CONNECTIONS CHECK MAX_SIDE FOLDER      (MAX_SIDE 0: keep the original bytes)
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+
+from lakehouse.campaign import ImageSpec
+from lakehouse.images.build import store_photos
+from lakehouse.lake import Lake
+from lakehouse.settings import Settings
+
+
+def main() -> None:
+    """Build, measure, remove."""
+    url, images, connections, check, max_side, folder = sys.argv[1:]
+    ids = range(1, int(images) + 1)
+    # Beyond the corpus, photographs come round again under other ids.
+    served = [f"{url}/photos/{(one - 1) % CORPUS + 1}/medium.jpg" for one in ids]
+    photos = pl.DataFrame({"photo_id": list(ids), "url": served})
+    settings = Settings(connections=int(connections), check=check)  # type: ignore[arg-type]
+    image = ImageSpec(max_side=int(max_side), format="jpeg", quality=90) if int(max_side) else ImageSpec()
+    lake = Lake(folder, settings)
+    before, began = cpu(), time.perf_counter()
+    report = store_photos(lake, "bench", photos, image=image, settings=settings)
+    seconds, spent = time.perf_counter() - began, cpu() - before
+    shutil.rmtree(folder)
+    result = {
+        "images": report.stored,
+        "failed": report.requested - report.stored,
+        "seconds": seconds,
+        "cpu": spent,
+        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "reasons": report.by_reason,
+    }
+    print(json.dumps(result))
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of children that ended."""
+    return sum(
+        used.ru_utime + used.ru_stime
+        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+CORPUS = int(Path("corpus-size").read_text()) if Path("corpus-size").exists() else 10_000
+
+if __name__ == "__main__":
+    main()
