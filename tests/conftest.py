@@ -25,9 +25,14 @@ PHOTOS = 300  # the smallest embedded source that has every hazard
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Tests see only the settings they make; those against real servers keep the environment."""
     if not any(request.node.get_closest_marker(name) for name in ("ckan", "s3")):
-        for name in [*os.environ]:
-            if name.startswith(("LAKEHOUSE_", "AWS_", "HF_")) or name == "DAGSTER_HOME":
-                monkeypatch.delenv(name)
+        forget_settings(monkeypatch)
+
+
+def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every setting out of the environment."""
+    for name in [*os.environ]:
+        if name.startswith(("LAKEHOUSE_", "AWS_", "HF_")) or name == "DAGSTER_HOME":
+            monkeypatch.delenv(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, demo_campaign: Campaign) -> I
     """The demo's lake, made as `lakehouse demo` makes it; read only: take `harmed_demo` to break things."""
     path = tmp_path_factory.mktemp("demo") / "lake"
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DAGSTER_HOME", raising=False)
+        forget_settings(patch)
         patch.setenv("LAKEHOUSE_ROOT", str(path))
         lake = open_lake(str(path), Settings(_env_file=None))
         write_bucket(path / "embedded-source", 1, photos=PHOTOS)

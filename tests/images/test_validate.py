@@ -236,6 +236,14 @@ def test_an_animation_is_flagged(form):
     assert facts.extension == {"GIF": "gif", "WEBP": "webp", "PNG": "png", "MPO": "jpg"}[form]
 
 
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
+def test_a_cut_animation_is_corrupt(tools, form):
+    frames = [Image.open(io.BytesIO(tools.make_jpeg(seed))) for seed in range(4)]
+    data = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+    assert inspect(data).animated
+    assert reason(data[: len(data) * 3 // 4]) == "corrupt"
+
+
 def test_broken_exif_does_not_make_an_image_invalid(tools):
     facts = inspect(tools.make_jpeg(1, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"))
     assert (facts.orientation, facts.gps) == (None, False)

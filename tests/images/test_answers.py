@@ -1,0 +1,69 @@
+"""How answers are judged, without a network."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from lakehouse.images.answers import PhotoRequest, host_of, redirect_problem, wire_url, without_credentials
+from lakehouse.images.fetch import CurlFetcher
+
+PUBLIC = "https://photos.example.org/1.jpg"
+
+
+@pytest.mark.parametrize(
+    ("origin", "target", "reason"),
+    [
+        (PUBLIC, "http://photos.example.org/1.jpg", "redirect_scheme"),
+        (PUBLIC, "https://127.0.0.1/1.jpg", "redirect_private"),
+        (PUBLIC, "https://10.0.0.8/1.jpg", "redirect_private"),
+        (PUBLIC, "https://169.254.169.254/latest/meta-data", "redirect_private"),
+        (PUBLIC, "https://[::1]/1.jpg", "redirect_private"),
+        (PUBLIC, "https://db.internal/1.jpg", "redirect_private"),
+        (PUBLIC, "https://cdn.example.net/1.jpg", None),
+        ("http://127.0.0.1/1.jpg", "http://127.0.0.2/1.jpg", None),
+        ("http://photos.example.org/1.jpg", PUBLIC, None),
+    ],
+)
+def test_where_a_redirect_may_lead(origin, target, reason):
+    problem = redirect_problem(origin, target, hops=0)
+    assert (problem.reason if problem else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://bucket.s3.amazonaws.com/photos/1/medium.jpg", "https://bucket.s3.amazonaws.com"),
+        ("http://user:pw@HOST:81/a%20b.jpg?x=1", "http://host:81"),
+        ("http://127.0.0.1:28080/photos/1/medium.jpg", "http://127.0.0.1:28080"),
+    ],
+)
+def test_the_quick_way_to_a_host_is_the_right_one(url, host):
+    assert host_of(url) == host
+    assert wire_url(url) == url
+
+
+def test_a_url_is_shown_without_its_keys():
+    assert without_credentials("https://u:p@host/a.jpg?X-Amz-Signature=1") == "https://host/a.jpg?…"
+
+
+def test_a_slow_consumer_is_waited_for(server, settings, hasty):
+    requests = (PhotoRequest(one, server.photo_url(one)) for one in range(10_000))
+    answers = CurlFetcher(settings, hasty).fetch(requests)
+    next(answers)
+    time.sleep(0.5)
+    next(answers)
+    assert sum(server.hits.values()) <= 4 * settings.connections
+    answers.close()
+
+
+def test_every_test_that_the_guide_names_is_there():
+    folder = Path(__file__).parent
+    guide = (folder.parents[1] / "docs" / "images.md").read_text()
+    tests = "".join(path.read_text() for path in folder.glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", guide))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if f"def {name}(" not in tests] == []
