@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo ui test test-slow bench-images format test-ckan test-s3 lock clean
+.PHONY: demo ui test test-slow bench-images bench-metadata format test-ckan test-s3 lock clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements.lock pyproject.toml
@@ -43,6 +43,9 @@ test-s3: $(STAMP)  ## against the S3 server at LAKEHOUSE_S3_ENDPOINT, with AWS_*
 
 bench-images: $(STAMP)  ## the image engine against wrk, a C loop and img2dataset (ARGS="--images 2000 --rounds 1")
 	$(BIN)/python benchmarks/images $(ARGS)
+
+bench-metadata: $(STAMP)  ## the metadata floor against DuckDB, Polars, ISA-L, SQLite, PostgreSQL (ARGS="--photos 10000000")
+	$(BIN)/python -m benchmarks.metadata $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

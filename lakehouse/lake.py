@@ -14,9 +14,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import obstore
 import obstore.exceptions
 import pyarrow as pa
@@ -26,6 +25,9 @@ from obstore.store import LocalStore, S3Store
 
 from lakehouse.errors import AlreadyExistsError, LakeError, NotFoundError, UsageError
 from lakehouse.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import duckdb
 
 ROW_GROUP = 65_536
 # Extensions would be downloads; order is asked for where it matters.
@@ -257,6 +259,9 @@ class Lake:
     def connect(self, memory_limit: str = "2GB") -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection that reads `uri(...)` of this lake, spills to disk and never downloads an
         extension."""
+        # Whoever only stores photographs needs no database in memory.
+        import duckdb
+
         with duckdb.connect(config={**DUCKDB_CONFIG, "memory_limit": memory_limit}) as connection:
             self.attach(connection)
             try:

@@ -23,10 +23,9 @@ from lakehouse.settings import Settings
 def main() -> None:
     """Build, measure, remove."""
     url, images, connections, check, max_side, folder = sys.argv[1:]
-    ids = range(1, int(images) + 1)
     # Beyond the corpus, photographs come round again under other ids.
-    served = [f"{url}/photos/{(one - 1) % CORPUS + 1}/medium.jpg" for one in ids]
-    photos = pl.DataFrame({"photo_id": list(ids), "url": served})
+    served = pl.format("{}/photos/{}/medium.jpg", pl.lit(url), (pl.col("photo_id") - 1) % CORPUS + 1)
+    photos = pl.select(photo_id=pl.int_range(1, int(images) + 1)).with_columns(url=served)
     settings = Settings(connections=int(connections), check=check)  # type: ignore[arg-type]
     image = ImageSpec(max_side=int(max_side), format="jpeg", quality=90) if int(max_side) else ImageSpec()
     lake = Lake(folder, settings)

@@ -237,6 +237,8 @@ def _taxa(dump: Dump) -> _Taxa:
     ids, parents, ranks, names = _grow(dump, dump.taxa, _rng(dump.seed, 1))
     active = _rng(dump.seed, 2).random(len(ids)) > 0.1
     kinds = list(RANKS)
+    # The same ones in every month, so that only what a month changes is another taxon.
+    tips = ids[(ranks >= kinds.index(("genus", 20.0))) & active]
     for month in range(2, dump.month + 1):
         ids, parents, ranks, names, active = _taxa_month(dump, month, ids, parents, ranks, names, active)
     ancestry = _ancestry(ids, parents, ranks)
@@ -259,7 +261,6 @@ def _taxa(dump: Dump) -> _Taxa:
         }
     )
     order = _rng(dump.seed, 4, dump.month).permutation(len(table))
-    tips = ids[(ranks >= kinds.index(("genus", 20.0))) & active & (ids < 10**8)]
     weights = _rng(dump.seed, 5).lognormal(0, 2.6, len(tips))
     return _Taxa(table.take(pa.array(order)), tips, np.cumsum(weights) / weights.sum())
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
@@ -37,6 +36,7 @@ __all__ = ["SHARD_PHOTOS", "FetchReport", "failed_share", "store_photos"]
 SHARD_PHOTOS = 10_000  # about 0.75 GB of medium photos
 
 _ODD = re.compile(r"[%?#]|[^:]//")  # in a URL that must be taken apart with care
+_KNOWN = ["photo_id", "outcome", "reason", "http_status", "attempts", "first_at"]
 _SWEPT: set[str] = set()  # lakes looked after by this process
 _FETCHERS = threading.local()
 
@@ -78,7 +78,7 @@ def store_photos(
         _SWEPT.add(lake.root)
     wanted = _distinct(photos)
     ledger = Ledger(lake)
-    known = ledger.outcomes(source_name, image.slug, wanted["photo_id"])
+    known = ledger.outcomes(source_name, image.slug, wanted["photo_id"]).select(_KNOWN)
     found = wanted.join(known, on="photo_id", how="left", maintain_order="left")
     tally = Tally(requested=wanted.height)
     settled = found.filter(pl.col("outcome").is_not_null() & (pl.col("outcome") != Outcome.FAILED.value))
@@ -95,8 +95,7 @@ def store_photos(
                 shard = spool.publish(lake, image.slug)
             if shard:
                 tally.shards.append(shard.sha256)
-                rows = [replace(row, shard=shard.sha256) if row.sha256 else row for row in rows]
-            ledger.record(rows)
+            ledger.record(rows, shard.sha256 if shard else None)
     return tally.report(time.monotonic() - began)
 
 

@@ -100,14 +100,18 @@ class Ledger:
         count, total = stored.select(pl.len(), pl.col("size").sum()).collect(engine="streaming").row(0)
         return count, total or 0
 
-    def record(self, rows: Sequence[LedgerRow]) -> None:
-        """Append rows in one commit; raises LakeError if the table cannot be written."""
+    def record(self, rows: Sequence[LedgerRow], shard: str | None = None) -> None:
+        """Append rows in one commit; raises LakeError if the table cannot be written.
+
+        `shard` is where the images of those rows are that have a digest and name no shard themselves.
+        """
         if not rows:
             return
         ordered = sorted(rows, key=lambda row: (row.source, row.rendition, row.photo_id))
         # Delta has no dictionary or enum type; a StrEnum goes in by its value.
         columns = {name: [getattr(row, name) for row in ordered] for name in LEDGER.names}
         columns["outcome"] = [row.outcome.value for row in ordered]
+        columns["shard"] = [row.shard or (shard if row.sha256 else None) for row in ordered]
         rows_table = table(columns, LEDGER)
         for attempt in range(1, _ATTEMPTS + 1):
             try:

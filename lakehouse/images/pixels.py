@@ -61,7 +61,7 @@ def opaque_rgb(image: Image.Image) -> Image.Image:
     profile, managed = image.info.get("icc_profile"), image.mode in ("RGB", "RGBA", "P")
     plain = _flattened(image).convert("RGB")
     if profile and managed:
-        plain = _to_srgb(plain, profile)
+        plain = to_srgb(plain, profile)
     plain.info = {}
     return plain
 
@@ -83,7 +83,8 @@ def _flattened(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode == "P" else image
 
 
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """An RGB image with this colour profile in sRGB; as it is if the profile cannot be used."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(image, source, _SRGB)

@@ -14,7 +14,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ from lakehouse.images.schema import INDEX, table
 from lakehouse.images.validate import ImageFacts
 from lakehouse.lake import Lake
 
-HELD = 32 * 1024 * 1024  # bytes of images that wait for their turn in memory
+HELD = 16 * 1024 * 1024  # bytes of images that wait for their turn in memory
 
 _ARCHIVE = "shard.tar"
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -42,7 +42,7 @@ class Shard:
     images: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Image:
     """An image that waits (its bytes, or where they are in the overflow file), or was written at `offset`."""
 
@@ -96,7 +96,7 @@ class Spool:
         image = _Image(photo_id, source_file, facts, data)
         with _writing(self._folder):
             if photo_id != self._turns[0] and self._held + len(data) > HELD:
-                image = replace(image, data=None, offset=self._overflow.seek(0, 2))
+                image.data, image.offset = None, self._overflow.seek(0, 2)
                 self._overflow.write(data)
             else:
                 self._held += len(data)
@@ -123,7 +123,9 @@ class Spool:
             lake.publish(self._folder / _ARCHIVE, shard_key(rendition, digest))
             with lake.parquet_writer(index_key(rendition, digest), INDEX) as writer:
                 writer.write_table(_index(self._written))
-        return Shard(digest, self._position, len(self._written))
+        shard = Shard(digest, self._position, len(self._written))
+        self._written.clear()
+        return shard
 
     def _advance(self) -> None:
         while self._turns:
@@ -144,7 +146,8 @@ class Spool:
             data = self._overflow.read(image.facts.size)
         else:
             self._held -= len(data)
-        self._written.append(replace(image, data=None, offset=self._position + ustar.BLOCK))
+        image.data, image.offset = None, self._position + ustar.BLOCK
+        self._written.append(image)
         header, content, padding = ustar.member(image.file_name, data)
         beside = ustar.member(f"{image.photo_id}.json", _sidecar(image))
         self._write([header, content, b"".join((padding, *beside))])

@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from lakehouse.campaign import ImageSpec
-from lakehouse.images.pixels import opaque_rgb, orientation_of, upright
+from lakehouse.images.pixels import opaque_rgb, orientation_of, to_srgb, upright
 from lakehouse.images.validate import ENOUGH, ImageFacts, decode_strictly, difference_hash, opened
 
 # Decoding at a half, quarter or eighth is free of charge; at least this many times the size is kept, so that
@@ -32,11 +32,13 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
         target = fitted(image.width, image.height, spec.max_side)
         if kind == "jpeg" and image.mode in ("RGB", "L"):
             enough = {"width": _DETAIL * target[0], "height": _DETAIL * target[1]} if spec.max_side else {}
-            pixels = Image.fromarray(decode_strictly(data, "RGB", **enough))
-            pixels.info = {"icc_profile": image.info.get("icc_profile")} if image.mode == "RGB" else {}
+            plain = Image.fromarray(decode_strictly(data, "RGB", **enough))
+            profile = image.info.get("icc_profile")
+            if profile and image.mode == "RGB":
+                plain = to_srgb(plain, profile)
+                plain.info = {}
         else:
-            pixels = image
-        plain = opaque_rgb(pixels)
+            plain = opaque_rgb(image)
     if plain.size != target:
         plain = plain.resize(target, _FILTER)
     plain = upright(plain, orientation)
@@ -47,7 +49,7 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
         encoded = out.getvalue()
     else:
         encoded = bytes(simplejpeg.encode_jpeg(values, spec.quality, colorsubsampling="420"))
-    gray = plain.convert("L")
+    small = plain.reduce(max(1, min(plain.size) // ENOUGH))
     facts = ImageFacts(
         sha256=hashlib.sha256(encoded).digest(),
         size=len(encoded),
@@ -58,7 +60,7 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
         orientation=None,
         gps=False,
         animated=animated,
-        dhash=difference_hash(np.asarray(gray.reduce(max(1, min(gray.size) // ENOUGH)))),
+        dhash=difference_hash(np.asarray(small.convert("L"))),
     )
     return encoded, facts
 

@@ -17,7 +17,7 @@ def abort_abandoned(lake: Lake, older_than: timedelta = ABANDONED) -> int:
     """Abort the uploads of shards begun longer ago; how many there were (none on a local disk)."""
     if lake.is_local:
         return 0
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, _, prefix = lake.root.removeprefix("s3://").partition("/")
     client = _client(lake)
@@ -30,8 +30,9 @@ def abort_abandoned(lake: Lake, older_than: timedelta = ABANDONED) -> int:
             if upload["Initiated"] < latest:
                 client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
                 aborted += 1
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") not in _NOT_OURS:
+    except (BotoCoreError, ClientError) as error:
+        told = error.response.get("Error", {}) if isinstance(error, ClientError) else {}
+        if told.get("Code") not in _NOT_OURS:
             raise LakeError(
                 f"cannot list the uploads of {lake.root}: {error}; check LAKEHOUSE_ROOT and its credentials"
             ) from error

@@ -79,6 +79,8 @@ def inspect(data: bytes) -> ImageFacts:
         (width, height), orientation, gps = image.size, orientation_of(image), is_located(image)
         mode, animated = image.mode, bool(getattr(image, "is_animated", False))
         dhash = difference_hash(_gray(data, kind, image))
+        if animated and not _has_end(data, kind):
+            raise ValueError("the animation was cut")
     return ImageFacts(
         sha256=hashlib.sha256(data).digest(),
         size=len(data),
@@ -122,6 +124,15 @@ def glance(data: bytes) -> ImageFacts:
         animated=animated,
         dhash=None,
     )
+
+
+def _has_end(data: bytes, kind: str) -> bool:
+    """Whether an animation is there to its end, of which only the first frame is decoded."""
+    if kind == "gif":
+        return data.rstrip(b"\0").endswith(b";")
+    if kind == "webp":
+        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    return True  # a PNG's chunks have been read to the last; of a JPEG with several pictures the first counts
 
 
 def _head(data: bytes) -> tuple[str, int, int]:
@@ -256,10 +267,11 @@ def difference_hash(gray: np.ndarray) -> int:
     In whole numbers, so that no library's resampling can ever change the hash of an image.
     """
     rows, columns = _HASH_SIDE, _HASH_SIDE + 1
-    gray = gray.repeat(-(-rows // gray.shape[0]), axis=0).repeat(-(-columns // gray.shape[1]), axis=1)
+    if gray.shape[0] < rows or gray.shape[1] < columns:
+        gray = gray.repeat(-(-rows // gray.shape[0]), axis=0).repeat(-(-columns // gray.shape[1]), axis=1)
     height, width = gray.shape
     tops, lefts = np.arange(rows) * height // rows, np.arange(columns) * width // columns
-    sums = np.add.reduceat(np.add.reduceat(gray.astype(np.int64), tops, axis=0), lefts, axis=1)
+    sums = np.add.reduceat(np.add.reduceat(gray, tops, axis=0, dtype=np.int64), lefts, axis=1)
     areas = np.diff(lefts, append=width)  # the areas of one row are equally high
     darker = sums[:, :-1] * areas[1:] < sums[:, 1:] * areas[:-1]
     return int.from_bytes(np.packbits(darker).tobytes(), "big")

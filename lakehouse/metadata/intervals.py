@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -149,10 +150,17 @@ def subtract(intervals: Iterable[Interval], removed: Iterable[Interval]) -> list
     return left
 
 
-def intersect(intervals: Iterable[Interval], bound: Interval) -> list[Interval]:
+def intersect(intervals: Sequence[Interval], bound: Interval) -> list[Interval]:
     """The part of `intervals` (a set) inside `bound`."""
-    clipped = ((max(low, bound[0]), min(high, bound[1])) for low, high in intervals)
-    return [(low, high) for low, high in clipped if low < high]
+    found = []
+    # The one that begins before the bound may reach into it.
+    for at in range(max(0, bisect_left(intervals, bound) - 1), len(intervals)):
+        low, high = max(intervals[at][0], bound[0]), min(intervals[at][1], bound[1])
+        if intervals[at][0] >= bound[1]:
+            break
+        if low < high:
+            found.append((low, high))
+    return found
 
 
 def cover(intervals: Sequence[Interval], most: int) -> list[Interval]:

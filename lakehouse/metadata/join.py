@@ -10,6 +10,7 @@ bucket or a range, and not on that of the dump.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -27,17 +28,23 @@ NO_OBSERVATION = "observation is not in observations"
 NO_TAXON = "observation has no taxon"
 UNKNOWN_TAXON = "taxon is not in taxa"
 
-# Rows of photos in a bucket and in a range.
-BUCKET_ROWS = 1_500_000
+# Rows of photos in a bucket and in a range, up to so many buckets: all are open for writing at once.
+# Larger ones spill.
+BUCKET_ROWS = 1_000_000
+_MOST_BUCKETS = 64
+# What the engine may hold; the process has as much again as it has without any rows.
+_MEMORY = "640MB"
 # Photo ids that are counted at once.
-_IDS = 8_000_000
+_IDS = 4_000_000
 # The range of rows that reach no taxon.
 _REJECTED = -1
 
 _OBSERVATION = ("latitude", "longitude", "positional_accuracy", "quality_grade", "observed_on")
 _OBSERVATION_COLUMNS = ", ".join(_OBSERVATION)
 _PHOTO_COLUMNS = "photo_id, observation_uuid, observer_id, extension, license, width, height, position"
-_COPY = "(FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY ({by}), OVERWRITE_OR_IGNORE)"
+_COPY = (
+    "(FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE 16384, PARTITION_BY ({by}), OVERWRITE_OR_IGNORE)"
+)
 
 _JOINED = f"""
     SELECT p.photo_id, t.lft, o.taxon_id, p.observation_uuid, p.observer_id, p.extension, p.license, p.width,
@@ -93,6 +100,17 @@ STREAM = pa.schema(
 )
 
 
+@contextmanager
+def bounded(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Keep the engine behind `connection` within the join's memory while the block runs."""
+    (before,) = scalars(connection, "SELECT current_setting('memory_limit')")
+    connection.execute(f"SET memory_limit = {quoted(_MEMORY)}")
+    try:
+        yield
+    finally:
+        connection.execute(f"SET memory_limit = {quoted(before)}")
+
+
 class PhotoJoin:
     """One release's join.
 
@@ -123,7 +141,7 @@ class PhotoJoin:
         for name, key in sources.items():
             cursor.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {files_sql([lake.uri(key)])}")
         (self.raw_rows,) = scalars(cursor, "SELECT count(*) FROM raw_photos")
-        self._buckets = max(1, -(-self.raw_rows // BUCKET_ROWS))
+        self._buckets = min(_MOST_BUCKETS, max(1, -(-self.raw_rows // BUCKET_ROWS)))
 
     def run(self, progress: Task) -> None:
         """Join bucket by bucket; what comes of it is on disk, but for photos that occur more than once."""

@@ -18,7 +18,7 @@ from lakehouse.errors import LakeError, NotFoundError
 from lakehouse.lake import Lake
 from lakehouse.metadata.engine import RowGroups, session
 from lakehouse.metadata.intervals import Interval
-from lakehouse.metadata.join import NO_OBSERVATION, NO_TAXON, UNKNOWN_TAXON, PhotoJoin
+from lakehouse.metadata.join import NO_OBSERVATION, NO_TAXON, UNKNOWN_TAXON, PhotoJoin, bounded
 from lakehouse.metadata.schema import PHOTOS, PHOTOS_ENCODING, PHOTOS_INDEX, PHOTOS_REJECTS
 from lakehouse.progress import Task, task
 
@@ -111,7 +111,7 @@ def build_photos(
         return load_photos_report(lake, source_name, release_id)
     except NotFoundError:
         pass
-    with session(lake, connection) as cursor, lake.scratch() as folder:
+    with session(lake, connection) as cursor, bounded(cursor), lake.scratch() as folder:
         join = PhotoJoin(cursor, lake, source_name, release_id, folder)
         with task("Joining photos", join.raw_rows, "rows") as progress:
             join.run(progress)

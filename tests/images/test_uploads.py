@@ -70,6 +70,12 @@ def test_another_error_is_told(bucket_of):
         bucket_of(Bucket([], "NoSuchBucket"))
 
 
+def test_a_server_that_is_not_there_is_told(tools):
+    settings = Settings(s3_endpoint=f"http://127.0.0.1:{tools.free_port()}")
+    with pytest.raises(LakeError, match="cannot list the uploads"):
+        uploads.abort_abandoned(Lake("s3://bucket/lake", settings))
+
+
 def test_a_local_lake_has_none(lake):
     assert uploads.abort_abandoned(lake) == 0
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.lake import Lake
-from lakehouse.metadata import photos
+from lakehouse.metadata import join, photos
 from lakehouse.metadata.photos import (
     NO_OBSERVATION,
     NO_TAXON,
@@ -186,3 +186,21 @@ def test_photos_are_built_once(
     release = build(bucket)
     lake.delete(photos_key("mini", release, "part-00000.parquet"))
     assert build_photos(lake, "mini", release, connection).photos == 1
+
+
+def test_buckets_and_ranges_change_nothing(
+    lake: Lake, bucket: Bucket, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 61):
+        bucket.observe(number, (102, 103, 104, 111, "", 999_999)[number % 6])
+        bucket.photograph(number, number)
+        bucket.photograph(1000 + number % 7, number)
+    whole = table(lake, build(bucket))
+    bucket.observers.append((9, "new", ""))  # another release of the same photos
+    monkeypatch.setattr(join, "BUCKET_ROWS", 9)
+    monkeypatch.setattr(join, "_IDS", 20)
+    release = build(bucket)
+    assert table(lake, release) == whole
+    report = load_photos_report(lake, "mini", release)
+    assert sum(report.accounting().values()) == report.raw_rows == 120
+    assert report.shared == 7
