@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         0.5, ge=0, le=1, description="Share of its rows that a table may lose from one release to the next"
     )
     max_spread_days: float = Field(
-        7, ge=0, description="Days that the dates of a release's tables may lie apart"
+        20, ge=0, description="Days that the dates of a release's tables may lie apart"
     )
     public_url: str | None = Field(
         None, description="Where the lake's files can be read by others, if anywhere"
