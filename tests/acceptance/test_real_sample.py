@@ -108,7 +108,7 @@ def test_a_campaign_over_the_untouched_tables_is_told_that_nothing_is_there(
 ) -> None:
     said = lakehouse("build", campaign(tmp_path, str(mirror.directory), taxa=["Amphiesmoides"]))
     assert said.code == 1
-    assert "campaign 'sample' has no stored photo" in said.error
+    assert "no photo under the taxa of campaign 'sample'" in said.error
 
 
 def test_every_line_of_the_untouched_tables_is_accounted_for(

@@ -133,7 +133,7 @@ def test_other_partitions_of_the_same_photos_are_a_version_of_the_same_content(
     harmed_demo: Any, connection: duckdb.DuckDBPyConnection
 ) -> None:
     lake = harmed_demo.lake
-    one = harmed_demo.campaign.partition.model_copy(update={"max_photos": 1_000_000})
+    one = harmed_demo.campaign.partition.model_copy(update={"max_photos": 30})
     campaign = harmed_demo.campaign.model_copy(update={"partition": one})
     release = load_plan(lake, "demo").release
     with open_source("embedded", lake) as source:
