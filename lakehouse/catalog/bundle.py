@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from lakehouse.catalog.attribution import changes_of, write_attribution
 from lakehouse.catalog.card import render_card
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.files import DatasetFile, describe_file, media_type, shard_name
-from lakehouse.catalog.publish import pictures
-from lakehouse.catalog.statistics import summarize
+from lakehouse.catalog.publish import changed_labels, write_tables
+from lakehouse.catalog.sheet import Shown, pictures, shown
 from lakehouse.errors import UsageError
-from lakehouse.snapshots.export import Format, write_archives, write_folders, write_manifest
+from lakehouse.snapshots.export import ExportedFile, Format, write_archives, write_folders
 from lakehouse.snapshots.read import Snapshot
 
 
@@ -50,24 +50,20 @@ def export_dataset(snapshot: Snapshot, directory: Path, layout: Format) -> list[
 def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]:
     version, root, placement = snapshot.version, snapshot.root, folder / ".placement.parquet"
     if layout is Format.webdataset:
-        images = write_archives(snapshot, folder, shard_name, placement)
+        images = list(write_archives(snapshot, folder, shard_name, placement))
     else:
-        images = write_folders(snapshot, folder, placement)
+        images = list(write_folders(snapshot, folder, placement))
     files = [
         DatasetFile(file.name, file.name, file.sha256, file.size, media_type(file.name), "shard", file.split)
         for file in images
     ]
-    manifest, attribution = folder / "manifest.parquet", folder / "attribution.parquet"
-    write_manifest(snapshot, manifest, placement)
+    statistics, written = write_tables(snapshot, folder, placement)
     placement.unlink()
-    frame = pl.scan_parquet(manifest)
-    write_attribution(frame, attribution, changes_of(str(root.parameters["image"])))
-    statistics = summarize(frame)
-    files.append(describe_file(manifest, manifest.name, "manifest"))
-    files.append(describe_file(attribution, attribution.name, "attribution"))
+    files += written
     described = list(files)
+    photographs = shown(pl.scan_parquet(folder / "manifest.parquet"), statistics)
     links: dict[str, str] = {}
-    for name, data in pictures(snapshot, statistics).items():
+    for name, data in pictures(photographs, statistics, _reader(folder, images)).items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -78,8 +74,31 @@ def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]
         croissant.write_bytes(to_json(describe(version, root, statistics, described)))
         files.append(describe_file(croissant, croissant.name, "croissant"))
     card = folder / "README.md"
-    card.write_text(render_card(version, root, statistics, described, links), encoding="utf-8")
+    text = render_card(
+        version,
+        root,
+        statistics,
+        described,
+        links,
+        photographs=photographs,
+        changed=changed_labels(snapshot),
+    )
+    card.write_text(text, encoding="utf-8")
     files.append(describe_file(card, card.name, "card"))
     sums = "".join(f"{file.sha256}  {file.name}\n" for file in sorted(files, key=lambda file: file.name))
     (folder / "checksums.txt").write_text(sums, encoding="utf-8")
     return files
+
+
+def _reader(folder: Path, images: Sequence[ExportedFile]) -> Callable[[Shown], bytes]:
+    """How a photograph is read from the archives of an export, or from its folders."""
+    archives = {image.sha256: image.name for image in images}
+
+    def read(photograph: Shown) -> bytes:
+        if not photograph.shard:
+            return (folder / photograph.file_name).read_bytes()
+        with (folder / archives[photograph.shard]).open("rb") as archive:
+            archive.seek(photograph.offset)
+            return archive.read(photograph.size)
+
+    return read
