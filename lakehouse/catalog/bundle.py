@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -12,9 +11,9 @@ from lakehouse.catalog.card import render_card
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.files import DatasetFile, describe_file, media_type, shard_name
 from lakehouse.catalog.publish import changed_labels, write_tables
-from lakehouse.catalog.sheet import Shown, pictures, shown
+from lakehouse.catalog.sheet import images, pictures, shown
 from lakehouse.errors import UsageError
-from lakehouse.snapshots.export import ExportedFile, Format, write_archives, write_folders
+from lakehouse.snapshots.export import Format, write_archives, write_folders
 from lakehouse.snapshots.read import Snapshot
 
 
@@ -50,12 +49,12 @@ def export_dataset(snapshot: Snapshot, directory: Path, layout: Format) -> list[
 def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]:
     version, root, placement = snapshot.version, snapshot.root, folder / ".placement.parquet"
     if layout is Format.webdataset:
-        images = list(write_archives(snapshot, folder, shard_name, placement))
+        exported = write_archives(snapshot, folder, shard_name, placement)
     else:
-        images = list(write_folders(snapshot, folder, placement))
+        exported = write_folders(snapshot, folder, placement)
     files = [
         DatasetFile(file.name, file.name, file.sha256, file.size, media_type(file.name), "shard", file.split)
-        for file in images
+        for file in exported
     ]
     statistics, written = write_tables(snapshot, folder, placement)
     placement.unlink()
@@ -63,7 +62,7 @@ def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]
     described = list(files)
     photographs = shown(pl.scan_parquet(folder / "manifest.parquet"), statistics)
     links: dict[str, str] = {}
-    for name, data in pictures(photographs, statistics, _reader(folder, images)).items():
+    for name, data in pictures(statistics, photographs, images(snapshot, photographs)).items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -88,17 +87,3 @@ def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]
     sums = "".join(f"{file.sha256}  {file.name}\n" for file in sorted(files, key=lambda file: file.name))
     (folder / "checksums.txt").write_text(sums, encoding="utf-8")
     return files
-
-
-def _reader(folder: Path, images: Sequence[ExportedFile]) -> Callable[[Shown], bytes]:
-    """How a photograph is read from the archives of an export, or from its folders."""
-    archives = {image.sha256: image.name for image in images}
-
-    def read(photograph: Shown) -> bytes:
-        if not photograph.shard:
-            return (folder / photograph.file_name).read_bytes()
-        with (folder / archives[photograph.shard]).open("rb") as archive:
-            archive.seek(photograph.offset)
-            return archive.read(photograph.size)
-
-    return read

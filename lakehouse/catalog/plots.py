@@ -81,7 +81,7 @@ def _named_labels(statistics: Statistics) -> bytes:
     """A bar per label, as a curve through a handful of points would say less."""
     labels = statistics.labels
     names = [_short(label.label, 34) for label in labels]
-    room = 0.25 + 0.066 * max(map(len, names), default=0)  # inches: a letter of this size is about so wide
+    room = 0.25 + 0.066 * max(map(len, names), default=0)  # inches, as of letters of this size
     with _figure(5.6, 1.0 + 0.21 * max(len(labels), 3), left=max(room, 0.72), right=0.45) as (axes, png):
         axes.barh(range(len(labels)), [label.photos for label in labels], color=MAIN, height=0.7)
         axes.set_yticks(range(len(labels)), names, style="italic", fontsize=8)
@@ -98,7 +98,8 @@ def licence_by_split(statistics: Statistics) -> bytes:
     """Share of each licence in each split, as stacked bars with the split's number of photographs."""
     splits = list(statistics.splits)
     codes = [code for code in LICENCES if code in statistics.license_splits]
-    with _figure(5.6, 1.25 + 0.42 * max(len(splits), 2), left=0.9, right=1.6) as (axes, png):
+    room = 0.35 + 0.085 * max(map(len, splits), default=0)  # inches, as of letters of this size
+    with _figure(5.6, 1.25 + 0.42 * max(len(splits), 2), left=max(room, 0.72), right=1.6) as (axes, png):
         left = np.zeros(len(splits))
         totals = np.array([max(statistics.splits[split], 1) for split in splits])
         for place, code in enumerate(codes):
@@ -272,7 +273,12 @@ def _figure(
 
 
 def _thousands() -> FuncFormatter:
-    return FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 or value == 0 else "")
+    def told(value: float, _: int | None) -> str:
+        if value >= 1_000_000:
+            return f"{value / 1_000_000:g} M"
+        return f"{value:,.0f}" if value >= 1 or value == 0 else ""
+
+    return FuncFormatter(told)
 
 
 def _window(longitudes: np.ndarray, latitudes: np.ndarray) -> tuple[float, float, float, float]:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
-from pydantic import ValidationError
 
 from lakehouse.campaign import CkanTarget
 from lakehouse.catalog import ckan
@@ -31,7 +30,7 @@ from lakehouse.catalog.files import (
     only,
     resolved,
 )
-from lakehouse.catalog.sheet import pictures, shown
+from lakehouse.catalog.sheet import images, pictures, shown
 from lakehouse.catalog.statistics import Statistics, summarize
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import Lake
@@ -54,9 +53,8 @@ class Described:
 def describe_snapshot(snapshot: Snapshot, page: str | None = None) -> str:
     """Write `croissant.json` for a snapshot in its lake, unless it is there; returns its key. `page` is the
     dataset's landing page."""
-    key = f"{catalog_folder(snapshot.version)}/croissant.json"
+    key, made = f"{catalog_folder(snapshot.version)}/croissant.json", tables(snapshot)
     if not snapshot.lake.exists(key):
-        made = tables(snapshot)
         document = describe(snapshot.version, snapshot.root, made.statistics, made.files, page=page)
         snapshot.lake.put(key, to_json(document))
     return key
@@ -66,17 +64,14 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
     """Write `README.md` and its figures for a snapshot in its lake, unless they are there; returns the
     card's key. `page` is the dataset's landing page."""
     lake, folder = snapshot.lake, catalog_folder(snapshot.version)
-    key = f"{folder}/README.md"
+    key, made = f"{folder}/README.md", tables(snapshot)
     if not lake.exists(key):
-        made = tables(snapshot)
         manifest = pl.scan_parquet(
             lake.uri(f"{folder}/manifest.parquet"), storage_options=lake.storage_options
         )
         photographs = shown(manifest, made.statistics)
         links: dict[str, str] = {}
-        drawn = pictures(
-            photographs, made.statistics, lambda one: snapshot.image(one.shard, one.offset, one.size)
-        )
+        drawn = pictures(made.statistics, photographs, images(snapshot, photographs))
         for name, data in drawn.items():
             lake.put(f"{folder}/{name}", data)
             links[Path(name).stem] = name
@@ -108,14 +103,22 @@ def changed_labels(snapshot: Snapshot) -> tuple[LabelChanges, ...]:
 
 
 def tables(snapshot: Snapshot) -> Described:
-    """The manifest, attribution and statistics of a snapshot in its lake, made unless they are there."""
+    """The manifest, attribution and statistics of a snapshot in its lake, made unless they are there.
+
+    What is there of another snapshot is erased first: a version out of which photographs were taken keeps its
+    number, and nothing that describes them may stay.
+    """
     lake, folder = snapshot.lake, catalog_folder(snapshot.version)
     try:
         listed = json.loads(lake.get(f"{folder}/files.json"))
-        statistics = Statistics.model_validate_json(lake.get(f"{folder}/statistics.json"))
-        return Described(tuple(DatasetFile(**file) for file in listed), statistics)
-    except (NotFoundError, ValidationError):
-        pass  # not made yet, or in the form of an earlier release
+        if listed["snapshot_id"] == snapshot.version.snapshot_id:
+            statistics = Statistics.model_validate_json(lake.get(f"{folder}/statistics.json"))
+            return Described(tuple(DatasetFile(**file) for file in listed["files"]), statistics)
+        erase(lake, folder)
+    except NotFoundError:
+        pass  # not made yet
+    except (ValueError, KeyError, TypeError):
+        erase(lake, folder)  # in the form of an earlier release
     with lake.scratch() as scratch:
         statistics, written = write_tables(snapshot, scratch)
         files = (
@@ -129,8 +132,16 @@ def tables(snapshot: Snapshot) -> Described:
                 lake.publish(scratch / file.name, f"{folder}/{file.name}")
     lake.put(f"{folder}/statistics.json", statistics.model_dump_json(indent=1).encode())
     # Last: this list says that the others are there.
-    lake.put(f"{folder}/files.json", json.dumps([asdict(file) for file in files], indent=1).encode())
+    listed = {"snapshot_id": snapshot.version.snapshot_id, "files": [asdict(file) for file in files]}
+    lake.put(f"{folder}/files.json", json.dumps(listed, indent=1).encode())
     return Described(files, statistics)
+
+
+def erase(lake: Lake, folder: str) -> None:
+    """Delete what describes a version; the list that says whose it is goes last, so that an erasure which is
+    broken off is seen and done again."""
+    for key in sorted(lake.list(folder), key=lambda key: key == f"{folder}/files.json"):
+        lake.delete(key)
 
 
 def write_tables(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -10,6 +10,8 @@ import polars as pl
 from lakehouse.catalog.statistics import Statistics
 from lakehouse.catalog.thumbnails import MAX_IMAGES, contact_sheet, thumbnail_strip
 from lakehouse.licences import LICENCES
+from lakehouse.snapshots.read import Snapshot
+from lakehouse.snapshots.tables import rows
 
 SHOWN = 24
 # What mixes ids up, the same everywhere: Knuth's multiplicative hash.
@@ -21,14 +23,10 @@ class Shown:
     """One photograph that is shown, with the manifest's columns of these names."""
 
     photo_id: int
-    file_name: str
     label: str
     license: str
     creator: str
     observation_url: str
-    shard: str
-    offset: int
-    size: int
 
 
 def shown(manifest: pl.LazyFrame, statistics: Statistics, number: int = SHOWN) -> list[Shown]:
@@ -50,7 +48,7 @@ def shown(manifest: pl.LazyFrame, statistics: Statistics, number: int = SHOWN) -
         .collect(engine="streaming")["photo_id"]
     )
     names = list(Shown.__slots__)
-    rows = (
+    chosen = (
         manifest.filter(pl.col("photo_id").is_in(ids.implode()))
         .select("label_id", *names)
         .with_columns(mix=_MIX)
@@ -62,15 +60,30 @@ def shown(manifest: pl.LazyFrame, statistics: Statistics, number: int = SHOWN) -
         .sort("rank", "mix")
         .select(names)
     )
-    return [Shown(**row) for row in rows.iter_rows(named=True)]
+    return [Shown(**row) for row in chosen.iter_rows(named=True)]
+
+
+def images(snapshot: Snapshot, photographs: Sequence[Shown]) -> list[bytes]:
+    """The encoded bytes of photographs that are shown, from the lake."""
+    if not photographs:
+        return []
+    ids = ", ".join(str(one.photo_id) for one in photographs)
+    columns = ("photo_id", "shard", "offset", "size")
+    with snapshot.lake.connect() as connection:
+        found = rows(connection, snapshot.lake, snapshot.root, columns, where=f"photo_id IN ({ids})")
+        places = {row["photo_id"]: row for batch in found for row in batch.to_pylist()}
+    return [
+        snapshot.image(place["shard"], place["offset"], place["size"])
+        for place in (places[one.photo_id] for one in photographs)
+    ]
 
 
 def pictures(
-    photographs: Sequence[Shown], statistics: Statistics, read: Callable[[Shown], bytes]
+    statistics: Statistics, photographs: Sequence[Shown], encoded: Sequence[bytes]
 ) -> dict[str, bytes]:
     """The card's figures, contact sheet and strip of thumbnails: bytes by file name.
 
-    `read` gives the encoded bytes of a photograph. Of a dataset whose photographs are all under NoDerivatives
+    `encoded` are the bytes of the photographs. Of a dataset whose photographs are all under NoDerivatives
     licences there is no sheet and no strip.
     """
     # matplotlib takes most of a second to import, and most commands draw nothing.
@@ -79,9 +92,8 @@ def pictures(
     drawn = {f"figures/{name}.png": data for name, data in figures(statistics).items()}
     if not photographs:
         return drawn
-    images = [read(photograph) for photograph in photographs]
     return {
-        "figures/strip.jpg": thumbnail_strip(images[:MAX_IMAGES]),
-        "figures/contact_sheet.jpg": contact_sheet(images, [photograph.label for photograph in photographs]),
+        "figures/strip.jpg": thumbnail_strip(encoded[:MAX_IMAGES]),
+        "figures/contact_sheet.jpg": contact_sheet(encoded, [one.label for one in photographs]),
         **drawn,
     }

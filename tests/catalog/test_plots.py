@@ -109,9 +109,7 @@ def test_the_photographs_shown_are_of_many_labels_and_may_be_cut(export) -> None
     assert {one.label for one in chosen} == {label.label for label in export.statistics.labels}
     manifest = export.manifest.with_columns(license=pl.lit("CC-BY-ND"))
     assert shown(manifest, export.statistics) == []
-    assert set(pictures([], export.statistics, lambda one: b"")) == {
-        f"figures/{name}.png" for name in plots.FIGURES
-    }
+    assert set(pictures(export.statistics, [], [])) == {f"figures/{name}.png" for name in plots.FIGURES}
 
 
 def test_few_photographs_and_one_label_can_be_shown(make_export, tmp_path) -> None:
