@@ -288,5 +288,6 @@ def _described(file: DatasetFile) -> str:
         "croissant": "This description",
         "checksums": "sha256 of every file",
         "figure": "A figure of the dataset card",
+        "earlier": "An earlier version",
     }[file.role]
     return f"{what} (split {file.split})." if file.split else f"{what}."

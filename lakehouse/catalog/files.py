@@ -13,7 +13,16 @@ from typing import Literal
 from lakehouse.errors import CatalogError
 
 Role = Literal[
-    "shard", "manifest", "attribution", "credits", "taxa", "card", "croissant", "checksums", "figure"
+    "shard",
+    "manifest",
+    "attribution",
+    "credits",
+    "taxa",
+    "card",
+    "croissant",
+    "checksums",
+    "figure",
+    "earlier",
 ]
 
 # What a file's ending says; Parquet's registered type is the newer one, this is the one that Croissant's
