@@ -13,7 +13,7 @@ from lakehouse.catalog.croissant import bibtex, semantic
 from lakehouse.catalog.files import DatasetFile, checked
 from lakehouse.catalog.licensing import DatasetLicence, dataset_licence
 from lakehouse.catalog.markdown import linked, text
-from lakehouse.catalog.statistics import BoundingBox, Statistics
+from lakehouse.catalog.statistics import BoundingBox, Statistics, human_bytes
 from lakehouse.errors import CatalogError
 from lakehouse.snapshots.model import Root, Version
 
@@ -32,23 +32,11 @@ _FORMATS = {
     "checksums": "TXT",
     "earlier": "JSON-LD",
 }
-_DESCRIPTIONS = {
-    "shard": "Photographs as a WebDataset tar",
-    "manifest": "One row per photograph: label, classification, split, licence, place, date, digest",
-    "attribution": "Creator, licence and source of each photograph",
-    "credits": "Creator, licence and source of each photograph, for reading",
-    "taxa": "The labels with their classification",
-    "croissant": "Croissant description: loads the dataset in machine-learning tools",
-    "card": "Dataset card",
-    "checksums": "sha256 of every file",
-    "figure": "Figure",
-    "earlier": "An earlier version of this dataset, as Croissant",
-}
 # Groups of this project are named so; an entry's other groups are left alone.
 _GROUP = "taxon-"
 _MOST_GROUPS = 12
 # What a visitor looks for comes first.
-_ORDER = ("card", "croissant", "manifest", "taxa", "attribution", "credits", "figure", "checksums", "shard")
+_ORDER = ("card", "croissant", "manifest", "taxa", "attribution", "credits", "figure", "checksums", "earlier")
 
 
 # Extras of ours that a version may be without: an older version's must not stay.
@@ -180,15 +168,16 @@ def _resource(file: DatasetFile) -> dict[str, Any]:
             f"{file.name} has no address that others can read ({file.url}); set "
             "LAKEHOUSE_PUBLIC_URL to where the lake is served"
         )
-    words = _DESCRIPTIONS[file.role]
+    # A lake names its shards by digests that are longer than a page is wide.
+    name = re.sub(r"^([0-9a-f]{12})[0-9a-f]{52}\.", r"\1.", file.name)
     return {
-        "name": file.name,
+        "name": name,
         "url": file.url,
         "hash": file.sha256,
         "size": file.size,
         "format": _FORMATS.get(file.role) or file.media_type.partition("/")[2].upper(),
         "mimetype": file.media_type,
-        "description": f"{words} (split {file.split})." if file.split else f"{words}.",
+        "description": f"{file.description} {human_bytes(file.size)}",
         MARK: file.role,
     }
 

@@ -40,6 +40,19 @@ MEDIA_TYPES = {
     ".gif": "image/gif",
     ".webp": "image/webp",
 }
+# What a file is, by its role.
+DESCRIPTIONS: dict[Role, str] = {
+    "shard": "Photographs as a WebDataset tar",
+    "manifest": "One row per photograph: label, classification, split, licence, place, date, digest",
+    "attribution": "Creator, licence and source of each photograph",
+    "credits": "Creator, licence and source of each photograph, for reading",
+    "taxa": "The labels with their classification",
+    "card": "Dataset card: what is in the dataset, how it was made, what to beware of",
+    "croissant": "Croissant description: loads the dataset in machine-learning tools",
+    "checksums": "sha256 of every file",
+    "figure": "A figure of the dataset card",
+    "earlier": "An earlier version of this dataset, as Croissant",
+}
 _CHUNK = 1 << 20
 
 
@@ -70,6 +83,12 @@ class DatasetFile:
     media_type: str
     role: Role
     split: str | None = None
+
+    @property
+    def description(self) -> str:
+        """What the file is, in words."""
+        words = DESCRIPTIONS[self.role]
+        return f"{words} (split {self.split})." if self.split else f"{words}."
 
 
 def shard_name(split: str, number: int, sha256: str) -> str:
