@@ -15,7 +15,7 @@ from resources.lake import LakeResource
 def build_catalog_assets(campaign: Campaign) -> list[dg.AssetsDefinition]:
     """`<campaign>/croissant`, `<campaign>/dataset_card` and, where the campaign publishes there,
     `<campaign>/ckan_entry`."""
-    name = campaign.name
+    name, target = campaign.name, campaign.publish.ckan
     group = identifier(name)
 
     @dg.asset(
@@ -29,7 +29,8 @@ def build_catalog_assets(campaign: Campaign) -> list[dg.AssetsDefinition]:
     def croissant(lake: LakeResource) -> dg.MaterializeResult:
         with told_plainly():
             newest = newest_snapshot(lake.open(), name)
-            return _described(newest, publish.describe_snapshot(newest))
+            page = publish.landing_page(name, target, load_settings())
+            return _described(newest, publish.describe_snapshot(newest, page))
 
     @dg.asset(
         key=asset_key(name, "dataset_card"),
@@ -42,9 +43,9 @@ def build_catalog_assets(campaign: Campaign) -> list[dg.AssetsDefinition]:
     def dataset_card(lake: LakeResource) -> dg.MaterializeResult:
         with told_plainly():
             newest = newest_snapshot(lake.open(), name)
-            return _described(newest, publish.write_card(newest))
+            page = publish.landing_page(name, target, load_settings())
+            return _described(newest, publish.write_card(newest, page))
 
-    target = campaign.publish.ckan
     return [croissant, dataset_card, *([_ckan_entry(campaign, target)] if target else [])]
 
 

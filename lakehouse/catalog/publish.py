@@ -215,6 +215,13 @@ def _earlier(snapshot: Snapshot) -> Iterator[DatasetFile]:
         yield replace(described, url=f"../{described.name}")
 
 
+def landing_page(campaign: str, target: CkanTarget | None, settings: Settings) -> str | None:
+    """Where people find a campaign's dataset: its page in CKAN, if it is published there for all to see."""
+    if target is None or target.private or settings.ckan_url is None:
+        return None
+    return f"{settings.ckan_url.rstrip('/')}/dataset/{campaign}"
+
+
 def publish_to_ckan(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> ckan.CkanEntry:
     """Create or update the CKAN entry of a snapshot's campaign, after every byte of the snapshot was checked;
     raises CatalogError."""
@@ -243,7 +250,7 @@ def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settin
     CatalogError
         As `publish_to_ckan`; the lake is in order then, and the entry is not.
     """
-    versions = refs.versions(lake, campaign)
+    versions, page = refs.versions(lake, campaign), landing_page(campaign, target, settings)
     there = {catalog_folder(version): version for version in versions}
     for name in lake.folders(f"catalog/{campaign}"):
         folder = f"catalog/{campaign}/{name}"
@@ -251,16 +258,16 @@ def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settin
             erase(lake, folder)
             continue
         snapshot = Snapshot(lake, there[folder])
-        describe_snapshot(snapshot)
-        write_card(snapshot)
+        describe_snapshot(snapshot, page)
+        write_card(snapshot, page)
     if target is None:
         return None
     if not versions:
         ckan.withdraw(campaign, settings)
         return None
     newest = Snapshot(lake, versions[-1])
-    describe_snapshot(newest)
-    write_card(newest)
+    describe_snapshot(newest, page)
+    write_card(newest, page)
     return publish_to_ckan(newest, target, settings)
 
 
