@@ -251,24 +251,19 @@ def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settin
         As `publish_to_ckan`; the lake is in order then, and the entry is not.
     """
     versions, page = refs.versions(lake, campaign), landing_page(campaign, target, settings)
-    there = {catalog_folder(version): version for version in versions}
+    there = {catalog_folder(version) for version in versions}
     for name in lake.folders(f"catalog/{campaign}"):
-        folder = f"catalog/{campaign}/{name}"
-        if folder not in there:
-            erase(lake, folder)
-            continue
-        snapshot = Snapshot(lake, there[folder])
-        describe_snapshot(snapshot, page)
-        write_card(snapshot, page)
+        if f"catalog/{campaign}/{name}" not in there:
+            erase(lake, f"catalog/{campaign}/{name}")
+    for version in versions:
+        describe_snapshot(Snapshot(lake, version), page)
+        write_card(Snapshot(lake, version), page)
     if target is None:
         return None
     if not versions:
         ckan.withdraw(campaign, settings)
         return None
-    newest = Snapshot(lake, versions[-1])
-    describe_snapshot(newest, page)
-    write_card(newest, page)
-    return publish_to_ckan(newest, target, settings)
+    return publish_to_ckan(Snapshot(lake, versions[-1]), target, settings)
 
 
 def ckan_differences(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> list[str]:
