@@ -72,6 +72,10 @@ class Lake:
         else:
             raise UsageError(f"LAKEHOUSE_ROOT is {root!r}: give a local path or s3://bucket/prefix")
 
+    def __reduce__(self) -> tuple[type[Lake], tuple[str, Settings]]:
+        """A worker in another process opens the lake anew."""
+        return Lake, (self.root, self.settings)
+
     def _s3_config(self) -> dict[str, Any]:
         settings, config = self.settings, {"region": self.settings.aws_region}
         if settings.s3_endpoint:

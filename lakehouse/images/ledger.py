@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -29,8 +29,7 @@ _CONFIGURATION = {
 _ATTEMPTS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """One attempt's outcome; the columns are those of `schema.LEDGER`."""
 
     source: str
@@ -100,22 +99,13 @@ class Ledger:
         count, total = stored.select(pl.len(), pl.col("size").sum()).collect(engine="streaming").row(0)
         return count, total or 0
 
-    def record(self, rows: Sequence[LedgerRow], shard: str | None = None) -> None:
-        """Append rows in one commit; raises LakeError if the table cannot be written.
-
-        `shard` is where the images of those rows are that have a digest and name no shard themselves.
-        """
-        if not rows:
+    def record(self, rows: pa.Table) -> None:
+        """Append rows (`schema.LEDGER`) in one commit; raises LakeError if the table cannot be written."""
+        if not rows.num_rows:
             return
-        ordered = sorted(rows, key=lambda row: (row.source, row.rendition, row.photo_id))
-        # Delta has no dictionary or enum type; a StrEnum goes in by its value.
-        columns = {name: [getattr(row, name) for row in ordered] for name in LEDGER.names}
-        columns["outcome"] = [row.outcome.value for row in ordered]
-        columns["shard"] = [row.shard or (shard if row.sha256 else None) for row in ordered]
-        rows_table = table(columns, LEDGER)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._append(rows_table)
+                self._append(rows)
                 return
             except DeltaError as error:
                 # Only a lost race with another writer is worth another try.
@@ -143,3 +133,17 @@ class Ledger:
 
 def _lost_race(error: DeltaError) -> bool:
     return isinstance(error, CommitFailedError) or "already exists" in str(error)
+
+
+def ledger_rows(rows: Sequence[LedgerRow], shard: str | None = None) -> pa.Table:
+    """The rows as a table (`schema.LEDGER`), in the order of the photo ids.
+
+    `shard` is where the images of those rows are that have a digest and name no shard themselves.
+    """
+    ordered = sorted(rows, key=lambda row: (row.source, row.rendition, row.photo_id))
+    columns: dict[str, Sequence[object]] = dict.fromkeys(LedgerRow._fields, ())
+    columns |= zip(LedgerRow._fields, zip(*ordered, strict=True), strict=False)
+    # Delta has no dictionary or enum type; a StrEnum goes in by its value.
+    columns["outcome"] = [row.outcome.value for row in ordered]
+    columns["shard"] = [row.shard or (shard if row.sha256 else None) for row in ordered]
+    return table({name: columns[name] for name in LEDGER.names}, LEDGER)
