@@ -30,6 +30,7 @@ from lakehouse.settings import Settings
 from lakehouse.snapshots.export import write_manifest
 from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
+from lakehouse.snapshots.seal import seal
 
 THUMBNAILS = 12
 
@@ -49,6 +50,7 @@ def describe_snapshot(snapshot: Snapshot) -> str:
         made = tables(snapshot)
         document = describe(snapshot.version, snapshot.root, made.statistics, made.files)
         snapshot.lake.put(key, to_json(document))
+        seal(snapshot.lake, catalog_folder(snapshot.version))
     return key
 
 
@@ -65,6 +67,7 @@ def write_card(snapshot: Snapshot) -> str:
             links[Path(name).stem] = name
         card = render_card(snapshot.version, snapshot.root, made.statistics, made.files, links)
         snapshot.lake.put(key, card.encode())
+        seal(snapshot.lake, folder)
     return key
 
 

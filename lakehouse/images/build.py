@@ -29,6 +29,7 @@ from lakehouse.images.uploads import abort_abandoned
 from lakehouse.lake import Lake
 from lakehouse.progress import task
 from lakehouse.settings import Settings
+from lakehouse.tombstones import load_tombstones
 
 __all__ = ["SHARD_PHOTOS", "FetchReport", "failed_share", "store_photos"]
 
@@ -60,7 +61,8 @@ def store_photos(
     source_name
         The source the photo ids belong to.
     photos
-        Columns `photo_id` and `url`; a photo that is named twice counts once.
+        Columns `photo_id` and `url`; a photo that is named twice counts once, one that was taken back for
+        good is left out.
     image
         The rendition.
     fetcher
@@ -81,7 +83,7 @@ def store_photos(
         abort_abandoned(lake)
         _SWEPT.add(lake.root)
     settings = settings or lake.settings
-    wanted = _distinct(photos)
+    wanted = _wanted(lake, photos)
     ledger = Ledger(lake)
     known = ledger.outcomes(source_name, image.slug, wanted["photo_id"]).select(_KNOWN)
     found = wanted.join(known, on="photo_id", how="left", maintain_order="left")
@@ -179,7 +181,7 @@ def _submit(
     return engine.submit(partial(build_shard, fetcher=fetcher), one, tell)
 
 
-def _distinct(photos: pl.DataFrame | pa.Table) -> pl.DataFrame:
+def _wanted(lake: Lake, photos: pl.DataFrame | pa.Table) -> pl.DataFrame:
     frame = pl.DataFrame(photos) if isinstance(photos, pa.Table) else photos
     wanted = frame.select(pl.col("photo_id").cast(pl.Int64), pl.col("url").cast(pl.String))
     missing = wanted.filter(pl.any_horizontal(pl.all().is_null())).height
@@ -187,7 +189,12 @@ def _distinct(photos: pl.DataFrame | pa.Table) -> pl.DataFrame:
         raise SourceError(
             f"{missing} photos have no id or no URL; leave them out of the source's photo table"
         )
-    return wanted.sort("photo_id", "url").unique("photo_id", keep="first", maintain_order=True)
+    distinct = wanted.sort("photo_id", "url").unique("photo_id", keep="first", maintain_order=True)
+    tombstones = load_tombstones(lake)
+    if not tombstones:
+        return distinct
+    taken_back = [tombstones.of_photo(photo_id) is not None for photo_id in distinct["photo_id"]]
+    return distinct.filter(~pl.Series(taken_back, dtype=pl.Boolean))
 
 
 def _slices(found: pl.DataFrame) -> Iterator[pl.DataFrame]:

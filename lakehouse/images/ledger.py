@@ -6,9 +6,10 @@ A Delta table that only grows: one commit per slice of photos, the latest row of
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -26,7 +27,13 @@ _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
 }
+# Nothing is kept for readers of earlier versions; only while the table is purged.
+_FORGETFUL = {
+    "delta.logRetentionDuration": "interval 0 seconds",
+    "delta.deletedFileRetentionDuration": "interval 0 seconds",
+}
 _ATTEMPTS = 10
+_NAMED = 1000  # values in one predicate
 
 
 class LedgerRow(NamedTuple):
@@ -113,6 +120,62 @@ class Ledger:
                     raise LakeError(f"cannot record outcomes in {self._uri}: {error}") from error
                 time.sleep(0.05 * attempt)
 
+    def files(self, source: str, rendition: str) -> list[str]:
+        """URIs of the Parquet files that hold the rows of a source in a rendition (without these columns)."""
+        if not DeltaTable.is_deltatable(self._uri, self._options):
+            return []
+        return self._table().file_uris([("source", "=", source), ("rendition", "=", rendition)])
+
+    def shards(self) -> set[str]:
+        """The digests of all shards that some row names."""
+        if not DeltaTable.is_deltatable(self._uri, self._options):
+            return set()
+        named = pl.scan_delta(self._table()).select(pl.col("shard").drop_nulls().unique())
+        return set(named.collect(engine="streaming")["shard"])
+
+    def move(self, shards: Mapping[str, str | None]) -> None:
+        """Let rows that name a shard (keys) name the one that took its place (values); raises LakeError."""
+        for target in sorted({new or "" for new in shards.values()}):
+            old = sorted(digest for digest, new in shards.items() if (new or "") == target)
+            for some in _batched(old):
+                where = f"shard IN ({', '.join(repr(digest) for digest in some)})"
+                value = f"'{target}'" if target else "NULL"
+                self._rewrite(partial(_update, where=where, value=value))
+
+    def forget(self, photo_ids: Sequence[int]) -> None:
+        """Delete every row of these photos, of whatever source and rendition; raises LakeError."""
+        for some in _batched(sorted(photo_ids)):
+            where = f"photo_id IN ({', '.join(str(int(photo_id)) for photo_id in some)})"
+            self._rewrite(partial(_delete, where=where))
+
+    def purge(self) -> None:
+        """Drop what earlier versions of the table held: files, and log entries with their statistics."""
+        if not DeltaTable.is_deltatable(self._uri, self._options):
+            return
+        try:
+            table = self._table()
+            table.alter.set_table_properties(_FORGETFUL)
+            table = self._table()
+            table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
+            table.create_checkpoint()
+            table.cleanup_metadata()
+            self._table().alter.set_table_properties(_CONFIGURATION)
+        except DeltaError as error:
+            raise LakeError(f"cannot purge {self._uri}: {error}; run it again") from error
+
+    def _rewrite(self, change: Callable[[DeltaTable], object]) -> None:
+        """Change rows in one commit, again if another writer was first."""
+        if not DeltaTable.is_deltatable(self._uri, self._options):
+            return
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                change(self._table())
+                return
+            except DeltaError as error:
+                if not _lost_race(error) or attempt == _ATTEMPTS:
+                    raise LakeError(f"cannot change rows of {self._uri}: {error}") from error
+                time.sleep(0.05 * attempt)
+
     def _append(self, rows: pa.Table) -> None:
         if not DeltaTable.is_deltatable(self._uri, self._options):
             DeltaTable.create(
@@ -129,6 +192,19 @@ class Ledger:
 
     def _table(self) -> DeltaTable:
         return DeltaTable(self._uri, storage_options=self._options)
+
+
+def _batched(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), _NAMED):
+        yield values[start : start + _NAMED]
+
+
+def _update(table: DeltaTable, where: str, value: str) -> None:
+    table.update(predicate=where, updates={"shard": value})
+
+
+def _delete(table: DeltaTable, where: str) -> None:
+    table.delete(where)
 
 
 def _lost_race(error: DeltaError) -> bool:

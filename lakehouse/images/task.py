@@ -25,6 +25,7 @@ from lakehouse.images.report import Tally
 from lakehouse.images.shard import Spool, spooling
 from lakehouse.lake import Lake
 from lakehouse.settings import Settings
+from lakehouse.tombstones import load_tombstones
 
 _ODD = re.compile(r"[%?#]|[^:]//")  # in a URL that must be taken apart with care
 _FETCHERS = threading.local()
@@ -84,6 +85,7 @@ class _Work:
         self._task, self._photos, self._tell = task, photos, tell
         self._checker = Checker(task.image, task.settings.check, task.cores)
         self._rendition = task.image.slug
+        self._tombstones = load_tombstones(task.lake)
         self.tally = Tally(requested=photos.height)
         # What an earlier run recorded of a photo that failed then: when it was first tried, how often.
         tried = photos.filter(pl.col("first_at").is_not_null())
@@ -119,6 +121,9 @@ class _Work:
         """Spool what came; its row, but for the shard."""
         photo_id, now = answer.request.photo_id, datetime.now(UTC)
         first_at, attempts = self._before.get(photo_id, (now, 0))
+        if not isinstance(checked, Problem) and self._tombstones.of_image(checked[1].sha256):
+            # The picture that was taken back, uploaded again under another id.
+            checked = Problem(Outcome.REFUSED, "taken_back")
         stored = None if isinstance(checked, Problem) else checked[1]
         if isinstance(checked, Problem):
             spool.leave_out(photo_id)
