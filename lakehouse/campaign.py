@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from lakehouse.errors import CampaignError
-from lakehouse.licences import LICENCES
+from lakehouse.licences import LICENCES, PROFILES
 from lakehouse.taxon_list import read_taxon_list
 
 # Strict, because YAML's `yes` would be taxon 1, which is all animals.
@@ -113,12 +113,28 @@ class Where(_Part):
     observed: Observed | None = None
     positional_accuracy_max: float | None = Field(None, gt=0, allow_inf_nan=False)
 
+    @field_validator("licenses", mode="before")
+    @classmethod
+    def _profile(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value not in PROFILES:
+            close = difflib.get_close_matches(value.lower(), PROFILES, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ValueError(
+                f"licence profile {value!r} is not known; {hint}name one of {', '.join(PROFILES)}, or give a "
+                f"list of {', '.join(LICENCES)}"
+            )
+        return PROFILES[value]
+
     @field_validator("licenses")
     @classmethod
     def _known_licences(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
         if not codes:
             raise ValueError(f"name at least one of {', '.join(LICENCES)}")
         for code in codes:
+            if code in PROFILES:
+                raise ValueError(f"{code} is a profile, not a licence; write 'licenses: {code}' alone")
             if code not in LICENCES:
                 close = difflib.get_close_matches(code.upper(), LICENCES, n=1)
                 hint = f"did you mean {close[0]}? " if close else ""
@@ -306,6 +322,17 @@ class Campaign(_Part):
                 f"the shares of the splits add up to {sum(splits.values()):g}; they must add up to 1"
             )
         return splits
+
+    @model_validator(mode="after")
+    def _no_derivatives(self) -> Campaign:
+        # Whether a smaller copy is an adaptation is disputed, and an ND licence allows none to be shared.
+        unalterable = [code for code in self.where.licenses if not LICENCES[code].derivatives]
+        if self.image.transformed and unalterable:
+            raise ValueError(
+                f"'image' re-encodes the photographs, and {', '.join(unalterable)} may not allow that to be "
+                "shared; leave these licences out of where.licenses, or take the bytes as they come"
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_taxa(self) -> Campaign:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse.catalog.attribution import changes_of, write_attribution
 from lakehouse.catalog.card import render_card
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.files import DatasetFile, describe_file, media_type, shard_name
-from lakehouse.catalog.publish import pictures
-from lakehouse.catalog.statistics import summarize
+from lakehouse.catalog.publish import changed_labels, write_tables
+from lakehouse.catalog.sheet import images, pictures, shown
 from lakehouse.errors import UsageError
-from lakehouse.snapshots.export import Format, write_archives, write_folders, write_manifest
+from lakehouse.snapshots.export import Format, write_archives, write_folders
 from lakehouse.snapshots.read import Snapshot
 
 
@@ -50,24 +49,20 @@ def export_dataset(snapshot: Snapshot, directory: Path, layout: Format) -> list[
 def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]:
     version, root, placement = snapshot.version, snapshot.root, folder / ".placement.parquet"
     if layout is Format.webdataset:
-        images = write_archives(snapshot, folder, shard_name, placement)
+        exported = write_archives(snapshot, folder, shard_name, placement)
     else:
-        images = write_folders(snapshot, folder, placement)
+        exported = write_folders(snapshot, folder, placement)
     files = [
         DatasetFile(file.name, file.name, file.sha256, file.size, media_type(file.name), "shard", file.split)
-        for file in images
+        for file in exported
     ]
-    manifest, attribution = folder / "manifest.parquet", folder / "attribution.parquet"
-    write_manifest(snapshot, manifest, placement)
+    statistics, written = write_tables(snapshot, folder, placement)
     placement.unlink()
-    frame = pl.scan_parquet(manifest)
-    write_attribution(frame, attribution, changes_of(str(root.parameters["image"])))
-    statistics = summarize(frame)
-    files.append(describe_file(manifest, manifest.name, "manifest"))
-    files.append(describe_file(attribution, attribution.name, "attribution"))
+    files += written
     described = list(files)
+    photographs = shown(pl.scan_parquet(folder / "manifest.parquet"), statistics)
     links: dict[str, str] = {}
-    for name, data in pictures(snapshot, statistics).items():
+    for name, data in pictures(statistics, photographs, images(snapshot, photographs)).items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -78,7 +73,16 @@ def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]
         croissant.write_bytes(to_json(describe(version, root, statistics, described)))
         files.append(describe_file(croissant, croissant.name, "croissant"))
     card = folder / "README.md"
-    card.write_text(render_card(version, root, statistics, described, links), encoding="utf-8")
+    text = render_card(
+        version,
+        root,
+        statistics,
+        described,
+        links,
+        photographs=photographs,
+        changed=changed_labels(snapshot),
+    )
+    card.write_text(text, encoding="utf-8")
     files.append(describe_file(card, card.name, "card"))
     sums = "".join(f"{file.sha256}  {file.name}\n" for file in sorted(files, key=lambda file: file.name))
     (folder / "checksums.txt").write_text(sums, encoding="utf-8")

@@ -12,7 +12,9 @@ from typing import Literal
 
 from lakehouse.errors import CatalogError
 
-Role = Literal["shard", "manifest", "attribution", "taxa", "card", "croissant", "checksums", "figure"]
+Role = Literal[
+    "shard", "manifest", "attribution", "credits", "taxa", "card", "croissant", "checksums", "figure"
+]
 
 # What a file's ending says; Parquet's registered type is the newer one, this is the one that Croissant's
 # reader knows.
@@ -22,6 +24,7 @@ MEDIA_TYPES = {
     ".json": "application/ld+json",
     ".md": "text/markdown",
     ".txt": "text/plain",
+    ".gz": "application/gzip",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".png": "image/png",
