@@ -10,8 +10,9 @@ import polars as pl
 from lakehouse.catalog.attribution import changes_of, write_attribution
 from lakehouse.catalog.card import render_card
 from lakehouse.catalog.croissant import describe, to_json
+from lakehouse.catalog.darwin_core import export_darwin_core
 from lakehouse.catalog.files import DatasetFile, describe_file, media_type, shard_name
-from lakehouse.catalog.publish import pictures
+from lakehouse.catalog.publish import citations, pictures
 from lakehouse.catalog.statistics import summarize
 from lakehouse.errors import UsageError
 from lakehouse.snapshots.export import Format, write_archives, write_folders, write_manifest
@@ -21,7 +22,8 @@ from lakehouse.snapshots.read import Snapshot
 def export_dataset(snapshot: Snapshot, directory: Path, layout: Format) -> list[DatasetFile]:
     """Write a snapshot to the new folder `directory`; it appears when everything is in it.
 
-    A WebDataset export is described by `croissant.json` as well; a folder of images has one file per photo,
+    A Darwin Core Archive has no images, and may be a `.zip` file instead (see `export_darwin_core`). A
+    WebDataset export is described by `croissant.json` as well; a folder of images has one file per photo,
     which Croissant would list one by one, so there the manifest and the card describe it.
 
     Returns
@@ -34,6 +36,8 @@ def export_dataset(snapshot: Snapshot, directory: Path, layout: Format) -> list[
     UsageError
         `directory` is there and not empty.
     """
+    if layout is Format.dwca:
+        return export_darwin_core(snapshot, directory)
     directory = directory.absolute()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is not empty; give a new folder")
@@ -77,6 +81,9 @@ def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]
         croissant = folder / "croissant.json"
         croissant.write_bytes(to_json(describe(version, root, statistics, described)))
         files.append(describe_file(croissant, croissant.name, "croissant"))
+    for name, data in citations(snapshot, statistics, files).items():
+        (folder / name).write_bytes(data)
+        files.append(describe_file(folder / name, name, "citation"))
     card = folder / "README.md"
     card.write_text(render_card(version, root, statistics, described, links), encoding="utf-8")
     files.append(describe_file(card, card.name, "card"))

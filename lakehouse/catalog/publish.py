@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,9 +19,11 @@ from lakehouse.campaign import CkanTarget
 from lakehouse.catalog import ckan
 from lakehouse.catalog.attribution import changes_of, write_attribution
 from lakehouse.catalog.card import render_card
+from lakehouse.catalog.citation import citation_cff, datacite, lineage_of
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.croissant_check import validate
 from lakehouse.catalog.files import DatasetFile, Role, describe_bytes, describe_file, media_type, resolved
+from lakehouse.catalog.schema_org import dataset_jsonld
 from lakehouse.catalog.statistics import Statistics, summarize
 from lakehouse.catalog.thumbnails import thumbnail_strip
 from lakehouse.errors import NotFoundError
@@ -32,6 +34,7 @@ from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
 
 THUMBNAILS = 12
+CITATIONS = ("CITATION.cff", "datacite.json", "dataset.jsonld")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ def write_card(snapshot: Snapshot) -> str:
     """Write `README.md` and its figures for a snapshot in its lake, unless they are there; returns the
     card's key."""
     folder = catalog_folder(snapshot.version)
+    write_citations(snapshot)
     key = f"{folder}/README.md"
     if not snapshot.lake.exists(key):
         made = tables(snapshot)
@@ -66,6 +70,29 @@ def write_card(snapshot: Snapshot) -> str:
         card = render_card(snapshot.version, snapshot.root, made.statistics, made.files, links)
         snapshot.lake.put(key, card.encode())
     return key
+
+
+def write_citations(snapshot: Snapshot) -> None:
+    """Write `CITATION.cff`, `datacite.json` and `dataset.jsonld` for a snapshot in its lake, unless they are
+    there."""
+    folder = catalog_folder(snapshot.version)
+    missing = [name for name in CITATIONS if not snapshot.lake.exists(f"{folder}/{name}")]
+    if missing:
+        made = tables(snapshot)
+        written = citations(snapshot, made.statistics, made.files)
+        for name in missing:
+            snapshot.lake.put(f"{folder}/{name}", written[name])
+
+
+def citations(
+    snapshot: Snapshot, statistics: Statistics, files: Sequence[DatasetFile], page: str | None = None
+) -> dict[str, bytes]:
+    """How a snapshot is cited and found: bytes by the names of `CITATIONS`; `page` is its landing page."""
+    version, root = snapshot.version, snapshot.root
+    registered = datacite(version, root, statistics, files, page=page, lineage=lineage_of(snapshot))
+    found = dataset_jsonld(version, root, statistics, files, page=page)
+    cited = citation_cff(version, root, statistics, page=page)
+    return dict(zip(CITATIONS, (cited, to_json(registered), to_json(found)), strict=True))
 
 
 def pictures(snapshot: Snapshot, statistics: Statistics) -> dict[str, bytes]:
