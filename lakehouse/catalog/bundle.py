@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from lakehouse.catalog.card import render_card
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.darwin_core import export_darwin_core
 from lakehouse.catalog.files import DatasetFile, describe_file, media_type, shard_name
+from lakehouse.catalog.hub_features import pinned
 from lakehouse.catalog.publish import citations, pictures
 from lakehouse.catalog.statistics import summarize
 from lakehouse.errors import UsageError
@@ -44,23 +46,29 @@ def export_dataset(snapshot: Snapshot, directory: Path, layout: Format) -> list[
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    files = _fill(snapshot, partial, layout)
+    files = fill(snapshot, partial, layout)
     if directory.exists():
         directory.rmdir()
     partial.rename(directory)
     return files
 
 
-def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]:
+def fill(
+    snapshot: Snapshot, folder: Path, layout: Format, written: Callable[[DatasetFile], None] | None = None
+) -> list[DatasetFile]:
+    """Write an export into the empty folder `folder`; `written` is told of each file of images as soon as it
+    is there, and may move it away."""
     version, root, placement = snapshot.version, snapshot.root, folder / ".placement.parquet"
     if layout is Format.webdataset:
         images = write_archives(snapshot, folder, shard_name, placement)
     else:
         images = write_folders(snapshot, folder, placement)
-    files = [
-        DatasetFile(file.name, file.name, file.sha256, file.size, media_type(file.name), "shard", file.split)
-        for file in images
-    ]
+    files: list[DatasetFile] = []
+    for one in images:
+        kind = media_type(one.name)
+        files.append(DatasetFile(one.name, one.name, one.sha256, one.size, kind, "shard", one.split))
+        if written:
+            written(files[-1])
     manifest, attribution = folder / "manifest.parquet", folder / "attribution.parquet"
     write_manifest(snapshot, manifest, placement)
     placement.unlink()
@@ -85,7 +93,11 @@ def _fill(snapshot: Snapshot, folder: Path, layout: Format) -> list[DatasetFile]
         (folder / name).write_bytes(data)
         files.append(describe_file(folder / name, name, "citation"))
     card = folder / "README.md"
-    card.write_text(render_card(version, root, statistics, described, links), encoding="utf-8")
+    said = render_card(version, root, statistics, described, links)
+    if layout is Format.webdataset:
+        suffixes = frame.select(pl.col("file_name").str.split(".").list.last().unique()).collect()
+        said = pinned(said, statistics.splits, suffixes.item())
+    card.write_text(said, encoding="utf-8")
     files.append(describe_file(card, card.name, "card"))
     sums = "".join(f"{file.sha256}  {file.name}\n" for file in sorted(files, key=lambda file: file.name))
     (folder / "checksums.txt").write_text(sums, encoding="utf-8")
