@@ -241,9 +241,21 @@ class CkanTarget(_Part):
 
 
 class HuggingFaceTarget(_Part):
-    """The dataset repository on the Hub."""
+    """The dataset repository on the Hub; `<repo>-metadata` beside it has the manifest."""
 
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    # Source: the Hub's rule for names, less the nine characters of "-metadata".
+    repo: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=87)
+    private: bool = False
+
+    @field_validator("repo")
+    @classmethod
+    def _named(cls, repo: str) -> str:
+        if "--" in repo or ".." in repo or repo.endswith((".git", "-", ".")):
+            raise ValueError(
+                f"{repo!r} has '--' or '..', or ends in '.git', '-' or '.'; the Hub refuses that"
+            )
+
+        return repo
 
 
 class Publish(_Part):

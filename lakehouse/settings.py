@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
     aws_session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
     aws_region: str = Field("us-east-1", validation_alias="AWS_REGION")
+    hf_endpoint: str = Field(
+        "https://huggingface.co", validation_alias="HF_ENDPOINT", description="The Hugging Face Hub"
+    )
     hf_token: SecretStr | None = Field(None, validation_alias="HF_TOKEN")
 
 

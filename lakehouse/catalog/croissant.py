@@ -288,5 +288,7 @@ def _described(file: DatasetFile) -> str:
         "croissant": "This description",
         "checksums": "sha256 of every file",
         "figure": "A figure of the dataset card",
+        "citation": "How the dataset is cited",
+        "archive": "The records as Darwin Core",
     }[file.role]
     return f"{what} (split {file.split})." if file.split else f"{what}."

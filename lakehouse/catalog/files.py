@@ -13,7 +13,17 @@ from typing import Literal
 from lakehouse.errors import CatalogError
 
 Role = Literal[
-    "shard", "manifest", "attribution", "credits", "taxa", "card", "croissant", "checksums", "figure"
+    "shard",
+    "manifest",
+    "attribution",
+    "credits",
+    "taxa",
+    "card",
+    "croissant",
+    "checksums",
+    "figure",
+    "citation",
+    "archive",
 ]
 
 # What a file's ending says; Parquet's registered type is the newer one, this is the one that Croissant's
@@ -22,6 +32,8 @@ MEDIA_TYPES = {
     ".tar": "application/x-tar",
     ".parquet": "application/x-parquet",
     ".json": "application/ld+json",
+    ".jsonld": "application/ld+json",
+    ".cff": "application/yaml",
     ".md": "text/markdown",
     ".txt": "text/plain",
     ".gz": "application/gzip",
@@ -30,7 +42,11 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".gif": "image/gif",
     ".webp": "image/webp",
+    ".zip": "application/zip",
+    ".xml": "application/xml",
 }
+# What a name says that its ending does not.
+_NAMED = {"datacite.json": "application/vnd.datacite.datacite+json"}
 _CHUNK = 1 << 20
 
 
@@ -102,7 +118,10 @@ def describe_bytes(data: bytes, name: str, role: Role) -> DatasetFile:
 
 def media_type(name: str) -> str:
     """The MIME type that a file's ending says; raises CatalogError for an ending a dataset does not have."""
-    ending = PurePosixPath(name).suffix
+    path = PurePosixPath(name)
+    if path.name in _NAMED:
+        return _NAMED[path.name]
+    ending = path.suffix
     if ending not in MEDIA_TYPES:
         raise CatalogError(
             f"{name}: a dataset has no {ending or 'unnamed'} files; known are {', '.join(MEDIA_TYPES)}"

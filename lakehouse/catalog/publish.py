@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from lakehouse.campaign import CkanTarget
 from lakehouse.catalog import ckan
 from lakehouse.catalog.attribution import changes_of, write_attribution, write_attribution_text
 from lakehouse.catalog.card import render_card
+from lakehouse.catalog.citation import citation_cff, datacite, lineage_of
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.croissant_check import validate
 from lakehouse.catalog.files import (
@@ -30,6 +31,7 @@ from lakehouse.catalog.files import (
     only,
     resolved,
 )
+from lakehouse.catalog.schema_org import dataset_jsonld
 from lakehouse.catalog.sheet import images, pictures, shown
 from lakehouse.catalog.statistics import Statistics, summarize
 from lakehouse.errors import NotFoundError
@@ -41,6 +43,8 @@ from lakehouse.snapshots.export import write_manifest
 from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
 from lakehouse.snapshots.seal import seal
+
+CITATIONS = ("CITATION.cff", "datacite.json", "dataset.jsonld")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
     card's key. `page` is the dataset's landing page."""
     lake, folder = snapshot.lake, catalog_folder(snapshot.version)
     key, made = f"{folder}/README.md", tables(snapshot)
+    write_citations(snapshot)
     if not lake.exists(key):
         manifest = pl.scan_parquet(
             lake.uri(f"{folder}/manifest.parquet"), storage_options=lake.storage_options
@@ -103,6 +108,29 @@ def changed_labels(snapshot: Snapshot) -> tuple[LabelChanges, ...]:
         return ()  # taken out of the lake by a removal
     with snapshot.lake.connect() as connection:
         return diff(connection, snapshot.lake, before, snapshot.root).labels
+
+
+def write_citations(snapshot: Snapshot) -> None:
+    """Write `CITATION.cff`, `datacite.json` and `dataset.jsonld` for a snapshot in its lake, unless they are
+    there."""
+    folder = catalog_folder(snapshot.version)
+    missing = [name for name in CITATIONS if not snapshot.lake.exists(f"{folder}/{name}")]
+    if missing:
+        made = tables(snapshot)
+        written = citations(snapshot, made.statistics, made.files)
+        for name in missing:
+            snapshot.lake.put(f"{folder}/{name}", written[name])
+
+
+def citations(
+    snapshot: Snapshot, statistics: Statistics, files: Sequence[DatasetFile], page: str | None = None
+) -> dict[str, bytes]:
+    """How a snapshot is cited and found: bytes by the names of `CITATIONS`; `page` is its landing page."""
+    version, root = snapshot.version, snapshot.root
+    registered = datacite(version, root, statistics, files, page=page, lineage=lineage_of(snapshot))
+    found = dataset_jsonld(version, root, statistics, files, page=page)
+    cited = citation_cff(version, root, statistics, page=page)
+    return dict(zip(CITATIONS, (cited, to_json(registered), to_json(found)), strict=True))
 
 
 def tables(snapshot: Snapshot) -> Described:

@@ -213,13 +213,17 @@ def verify(
 
 def export(
     ref: Ref,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the dataset.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A new folder for the dataset; for dwca also a new .zip file."),
+    ],
     layout: Annotated[
-        Format, typer.Option("--format", help="How the images are laid out.")
+        Format,
+        typer.Option("--format", help="How the images are laid out; dwca: the records as Darwin Core."),
     ] = Format.webdataset,
     as_json: Json = False,
 ) -> None:
-    """Write a self-contained dataset: images, manifest, attribution, Croissant, card, checksums."""
+    """Write a self-contained dataset: images, manifest, attribution, Croissant, card, citation, checksums."""
     lake = open_lake(to_read=True)
     snapshot = Snapshot(lake, refs.resolve(lake, ref))
     with bars(as_json):
