@@ -43,8 +43,10 @@ from lakehouse.snapshots.export import write_manifest
 from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
 from lakehouse.snapshots.seal import seal
+from lakehouse.snapshots.verify import verify
 
 CITATIONS = ("CITATION.cff", "datacite.json", "dataset.jsonld")
+_EARLIER = 12  # versions that an entry links to
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +232,66 @@ def _local(lake: Lake, key: str, snapshot: Snapshot) -> Iterator[Path]:
         yield path
 
 
+def _earlier(snapshot: Snapshot) -> Iterator[DatasetFile]:
+    """The Croissant descriptions of the versions before, newest first, as far as they are described."""
+    lake, number = snapshot.lake, snapshot.version.version
+    before = [one for one in refs.versions(lake, snapshot.version.campaign) if one.version < number]
+    for version in reversed(before[-_EARLIER:]):
+        try:
+            data = lake.get(f"{catalog_folder(version)}/croissant.json")
+        except NotFoundError:
+            continue
+        described = describe_bytes(data, f"v{version.version}/croissant.json", "earlier")
+        yield replace(described, url=f"../{described.name}")
+
+
 def publish_to_ckan(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> ckan.CkanEntry:
-    """Create or update the CKAN entry of a snapshot's campaign; raises CatalogError."""
-    return ckan.publish(*_announced(snapshot), target, settings)
+    """Create or update the CKAN entry of a snapshot's campaign, after every byte of the snapshot was checked;
+    raises CatalogError."""
+
+    def problems() -> Sequence[str]:
+        with snapshot.lake.connect() as connection:
+            return verify(connection, snapshot.lake, snapshot.root).problems
+
+    return ckan.publish(*_announced(snapshot), target, settings, problems)
+
+
+def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settings) -> ckan.CkanEntry | None:
+    """After photographs were taken out of a campaign's versions: nothing that describes them stays.
+
+    The descriptions of versions that are gone are erased, and those of versions that now name another
+    snapshot are made again. In CKAN the entry then shows the newest version, or is withdrawn if none is
+    left; without a `target` CKAN is left alone. Done twice, it changes nothing.
+
+    Returns
+    -------
+    CkanEntry or None
+        The entry as it is then; None if there is none.
+
+    Raises
+    ------
+    CatalogError
+        As `publish_to_ckan`; the lake is in order then, and the entry is not.
+    """
+    versions = refs.versions(lake, campaign)
+    there = {catalog_folder(version): version for version in versions}
+    for name in lake.folders(f"catalog/{campaign}"):
+        folder = f"catalog/{campaign}/{name}"
+        if folder not in there:
+            erase(lake, folder)
+            continue
+        snapshot = Snapshot(lake, there[folder])
+        describe_snapshot(snapshot)
+        write_card(snapshot)
+    if target is None:
+        return None
+    if not versions:
+        ckan.withdraw(campaign, settings)
+        return None
+    newest = Snapshot(lake, versions[-1])
+    describe_snapshot(newest)
+    write_card(newest)
+    return publish_to_ckan(newest, target, settings)
 
 
 def ckan_differences(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> list[str]:
@@ -251,6 +310,7 @@ def _announced(snapshot: Snapshot) -> tuple[Version, Root, Statistics, tuple[Dat
     for name, role in extra:
         data = snapshot.lake.get(f"{folder}/{name}")
         files.append(describe_bytes(data, name, role))
+    files += _earlier(snapshot)
     lake = snapshot.lake
     if lake.is_local and lake.settings.public_url is None:
         # Nobody else can read this disk, and its paths are private: files are named by digest.
