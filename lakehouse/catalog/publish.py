@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse.campaign import CkanTarget
+from lakehouse.campaign import Campaign, CkanTarget
 from lakehouse.catalog import ckan
 from lakehouse.catalog.attribution import changes_of, write_attribution
 from lakehouse.catalog.card import render_card
@@ -160,6 +160,16 @@ def _local(lake: Lake, key: str, snapshot: Snapshot) -> Iterator[Path]:
         path = folder / "croissant.json"
         path.write_bytes(to_json(describe(snapshot.version, snapshot.root, made.statistics, files)))
         yield path
+
+
+def outlets(campaign: Campaign, settings: Settings) -> dict[str, bool]:
+    """The assets that publish a campaign, and whether the settings say how to reach each of them."""
+    ckan_set = bool(settings.ckan_url and settings.ckan_token)
+    known = (
+        ("ckan_entry", campaign.publish.ckan, ckan_set),
+        ("huggingface", campaign.publish.huggingface, settings.hf_token is not None),
+    )
+    return {asset: is_set for asset, target, is_set in known if target}
 
 
 def publish_to_ckan(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> ckan.CkanEntry:
