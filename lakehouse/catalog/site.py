@@ -39,15 +39,16 @@ from lakehouse.licences import LICENCES
 from lakehouse.progress import task
 from lakehouse.snapshots import refs
 from lakehouse.snapshots.export import MIXED
-from lakehouse.snapshots.model import Version, fates
+from lakehouse.snapshots.model import About, Version, fates
 from lakehouse.snapshots.read import Snapshot, catalog_folder
 from lakehouse.snapshots.tables import rows
 
 RECORD = ".lakehouse-site.json"
+_TEMPLATES = Path(__file__).parent / "templates"
 PHOTOS, SIDE = 12, 280
 _LOOKED_AT = 2_000  # photographs among which those to show are sought
-# What a version's page says with its figures, in this order.
-_FIGURES = ("rank_abundance", "map", "time", "licences", "resolution", "photographers")
+# The order in which a page shows the figures; others come after them.
+_FIGURES = ("rank_abundance", "map", "time", "licences", "resolution")
 _DESCRIPTIONS = (
     ("croissant.json", "Croissant"),
     ("dataset.jsonld", "schema.org"),
@@ -117,6 +118,7 @@ def build_site(lake: Lake, directory: Path, campaigns: Sequence[str] = (), url: 
                 writer.add(path, data)
                 cards += [card] if card else []
             progress.advance()
+    writer.add("icon.svg", (_TEMPLATES / "icon.svg").read_bytes())
     writer.add("index.html", _render("index.html", cards=cards, side=SIDE))
     return writer.finish()
 
@@ -284,6 +286,7 @@ def _page(
         facts=[
             ("Photographs", f"{statistics.photos:,}"),
             ("Labels", f"{len(statistics.labels):,}"),
+            ("Observations", f"{statistics.observations:,}"),
             ("Photographers", f"{statistics.photographers:,}"),
             ("Observed", span),
             ("Size", statistics.size),
@@ -307,7 +310,7 @@ def _page(
         },
         served=served,
         citation=plain(cited),
-        bibtex=bibtex(version, root, page),
+        bibtex=bibtex(_clean(version), root, page),
         source={
             "name": plain(f"{inputs.source}, release {inputs.release}"),
             "url": inputs.reference_url if is_web_address(inputs.reference_url) else None,
@@ -332,10 +335,24 @@ def _page(
         figures=list(_figures(files, statistics)),
         caveats=[plain(line) for line in (*biases(statistics), *limitations(root, statistics))],
         splits=[(name, f"{count:,}") for name, count in statistics.splits.items()],
-        fates=[(name, f"{count:,}") for name, count in fates(version.accounting)],
+        fates=[(_said(name), f"{count:,}") for name, count in fates(version.accounting)],
         history=history[::-1],
         removal=REMOVAL,
     )
+
+
+def _clean(version: Version) -> Version:
+    """The version with every text of others as one clean line."""
+    creators = tuple(
+        Creator(name=plain(one.name) or "unknown", url=one.url) for one in version.about.creators
+    )
+    about = About(title=title(version), description=plain(version.about.description), creators=creators)
+    return version.model_copy(update={"about": about})
+
+
+def _said(fate: str) -> str:
+    """The name of a fate in words, for example `excluded.per_label_min`."""
+    return fate.replace("excluded.", "left out: ").replace("dropped.", "dropped: ").replace("_", " ")
 
 
 _WHAT = {
@@ -346,12 +363,12 @@ _WHAT = {
 
 def _figures(files: Mapping[str, bytes], statistics: Statistics) -> Iterator[dict[str, Any]]:
     said = _alternatives(statistics)
-    for name in _FIGURES:
-        data = files.get(f"figures/{name}.png")
-        if data is not None:
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-            yield {"src": f"figures/{name}.png", "width": width, "height": height, "alt": said[name]}
+    drawn = [PurePosixPath(name).stem for name in files if name.endswith(".png")]
+    for name in sorted(drawn, key=lambda name: (name not in _FIGURES, (*_FIGURES, name).index(name), name)):
+        with Image.open(io.BytesIO(files[f"figures/{name}.png"])) as image:
+            width, height = image.size
+        alternative = said.get(name, f"Figure: {name.replace('_', ' ')}")
+        yield {"src": f"figures/{name}.png", "width": width, "height": height, "alt": alternative}
 
 
 def _alternatives(statistics: Statistics) -> dict[str, str]:
@@ -377,7 +394,6 @@ def _alternatives(statistics: Statistics) -> dict[str, str]:
         "resolution": f"Photographs by their longest side; the median is {sides['p50']:,} pixels."
         if sides
         else "Photographs by their longest side.",
-        "photographers": f"How the photographs are spread over {statistics.photographers:,} photographers.",
     }
 
 
@@ -407,7 +423,7 @@ def _embedded(document: Mapping[str, Any]) -> Markup:
 
 
 _PAGES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=jinja2.FileSystemLoader(_TEMPLATES),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -416,9 +432,10 @@ _PAGES = jinja2.Environment(
 
 
 def _render(template: str, **values: Any) -> bytes:
-    style = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src 'self'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    rules = ("default-src 'none'", "img-src 'self'", f"style-src 'sha256-{digest}'")
+    policy = "; ".join((*rules, "base-uri 'none'", "form-action 'none'"))
     made = _PAGES.get_template(template).render(style=Markup(style), csp=Markup(policy), **values)
     return (made.rstrip("\n") + "\n").encode()
 

@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 
 from lakehouse.catalog.site import build_site
-from lakehouse.settings import Settings
-from lakehouse.snapshots.model import About
 from tests.catalog.test_site import HOSTILE, renamed
 
 pytestmark = pytest.mark.browser
@@ -101,8 +99,8 @@ def look(browser: Any, url: str, size: tuple[int, int], name: str, dark: bool = 
             levels: [...document.querySelectorAll('h1,h2,h3')].map(h => +h.tagName[1]),
             scripts: [...document.scripts].map(s => s.type),
             text: document.body.innerText,
-            unnamed: [...document.querySelectorAll('a')].filter(a => !a.innerText.trim() && !a.querySelector('img'))
-                .length,
+            unnamed: [...document.querySelectorAll('a')]
+                .filter(a => !a.innerText.trim() && !a.querySelector('img')).length,
         })"""
     )
     if shots := os.environ.get("SCREENSHOTS"):
@@ -145,6 +143,7 @@ def test_hostile_text_is_shown_and_does_nothing(
 def test_every_link_within_the_site_leads_somewhere(browser: Any, site: str) -> None:
     context = browser.new_context()
     page = context.new_page()
+    seen: set[str]
     to_see, seen = [f"{site}/index.html"], set()
     while to_see:
         url = to_see.pop()
@@ -165,8 +164,3 @@ def test_the_pages_work_from_a_disk(browser: Any, demo: Any, tmp_path: Path) -> 
     build_site(demo.lake, tmp_path / "site")
     seen = look(browser, (tmp_path / "site" / "demo" / "v2" / "index.html").as_uri(), DESKTOP, "disk")
     assert (seen["trouble"], seen["broken"]) == ([], [])
-
-
-def test_the_settings_have_no_say_in_how_a_page_looks() -> None:
-    assert Settings(_env_file=None).public_url is None
-    assert About.model_fields.keys() == {"title", "description", "creators"}
