@@ -33,7 +33,9 @@ def build_snapshot_asset(campaign: Campaign) -> dg.AssetsDefinition:
         with told_plainly():
             opened = lake.open()
             with open_source(campaign.source, opened) as source, duckdb.on(opened) as connection:
-                built = build_snapshot(opened, campaign, source.name, source.reference_url, connection)
+                built = build_snapshot(
+                    opened, campaign, source.name, source.reference_url, connection, context.run_id
+                )
         context.log.info(f"{built.version.ref}: {'new version' if built.created else 'nothing new'}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(built.version.snapshot_id),
@@ -65,8 +67,7 @@ def _described(snapshot: Snapshot) -> dict[str, dg.MetadataValue | int | str]:
 
 
 def build_snapshot_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
-    """The checks of `<campaign>/snapshot`; all but the last keep a bad snapshot from being described or
-    published."""
+    """The checks of `<campaign>/snapshot`; they keep a bad snapshot from being described or published."""
     asset = asset_key(campaign.name, "snapshot")
 
     @dg.asset_check(
@@ -96,12 +97,12 @@ def build_snapshot_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
             problems = list(checks.leaks(connection, newest.lake, newest.root))
         return verdict(problems, "each observation and each photo is in one split")
 
-    @dg.asset_check(asset=asset, description="No two splits share an image byte for byte.")
+    @dg.asset_check(asset=asset, blocking=True, description="No two splits share an image byte for byte.")
     def no_copies_across_splits(lake: LakeResource, duckdb: LakeDuckDB) -> dg.AssetCheckResult:
         newest = newest_snapshot(lake.open(), campaign.name)
         with duckdb.on(newest.lake) as connection:
             problems = list(checks.shared_bytes(connection, newest.lake, newest.root))
-        return verdict(problems, "no image is in two splits", dg.AssetCheckSeverity.WARN)
+        return verdict(problems, "no image is in two splits")
 
     return [every_photo_licensed, counts_add_up, splits_do_not_leak, no_copies_across_splits]
 

@@ -63,6 +63,15 @@ LICENCES: dict[str, Licence] = {
     )
 }
 
+# Names for what a team usually wants. `open` is what the Open Definition calls open; `noncommercial` adds
+# what
+# may be adapted and shared for any other than a commercial purpose; `all-cc` everything that may be shared.
+PROFILES: dict[str, tuple[str, ...]] = {
+    "open": tuple(code for code, part in LICENCES.items() if part.commercial and part.derivatives),
+    "noncommercial": tuple(code for code, part in LICENCES.items() if part.derivatives),
+    "all-cc": tuple(LICENCES),
+}
+
 
 def attribution(code: str, creator: str) -> str:
     """The attribution line of a photo; raises KeyError for an unknown licence, which must never get this

@@ -28,8 +28,15 @@ class Settings(BaseSettings):
         OPEN_DATA_URL, description="iNaturalist Open Data or a mirror: https://, http://, s3://, path"
     )
     campaigns: Path = Field(Path("campaigns"), description="Folder of campaign files")
-    connections: int = Field(64, ge=1, le=1024, description="Concurrent photo downloads per process")
+    connections: int = Field(
+        64, ge=1, le=1024, description="Concurrent photo downloads, of all workers together"
+    )
     rate: float | None = Field(None, gt=0, description="Requests per second and host; unset: no fixed limit")
+    engine: str = Field(
+        "processes",
+        pattern=r"^(inline|processes(:[1-9]\d{0,2})?|dask://[^/\s@]+:\d+)$",
+        description="Where shards are built: processes (one a core), processes:N, inline, dask://host:port",
+    )
     check: Check = Field(
         "decode", description="decode: every image is decoded; header: only its header and end are looked at"
     )

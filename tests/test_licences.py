@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.licences import LICENCES, attribution
+from lakehouse.licences import LICENCES, PROFILES, attribution
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,3 +64,10 @@ def test_an_unknown_licence_is_never_attributed() -> None:
 def test_the_documented_licences_are_the_known_ones() -> None:
     text = (ROOT / "docs" / "campaign-file.md").read_text(encoding="utf-8")
     assert f"`{' '.join(LICENCES)}`" in text
+
+
+def test_profiles_widen_one_after_the_other() -> None:
+    open_, noncommercial, everything = (set(PROFILES[name]) for name in ("open", "noncommercial", "all-cc"))
+    assert open_ == {"CC0", "PD", "CC-BY", "CC-BY-SA"}
+    assert noncommercial - open_ == {"CC-BY-NC", "CC-BY-NC-SA"}
+    assert everything == set(LICENCES)

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse.catalog.attribution import changes_of, write_attribution
 from lakehouse.catalog.card import render_card
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.darwin_core import export_darwin_core
 from lakehouse.catalog.files import DatasetFile, describe_file, media_type, shard_name
 from lakehouse.catalog.hub_features import pinned
-from lakehouse.catalog.publish import citations, pictures
-from lakehouse.catalog.statistics import summarize
+from lakehouse.catalog.publish import changed_labels, citations, write_tables
+from lakehouse.catalog.sheet import images, pictures, shown
 from lakehouse.errors import UsageError
-from lakehouse.snapshots.export import Format, write_archives, write_folders, write_manifest
+from lakehouse.snapshots.export import Format, write_archives, write_folders
 from lakehouse.snapshots.read import Snapshot
 
 
@@ -60,26 +59,23 @@ def fill(
     is there, and may move it away."""
     version, root, placement = snapshot.version, snapshot.root, folder / ".placement.parquet"
     if layout is Format.webdataset:
-        images = write_archives(snapshot, folder, shard_name, placement)
+        exported = write_archives(snapshot, folder, shard_name, placement)
     else:
-        images = write_folders(snapshot, folder, placement)
+        exported = write_folders(snapshot, folder, placement)
     files: list[DatasetFile] = []
-    for one in images:
+    for one in exported:
         kind = media_type(one.name)
         files.append(DatasetFile(one.name, one.name, one.sha256, one.size, kind, "shard", one.split))
         if written:
             written(files[-1])
-    manifest, attribution = folder / "manifest.parquet", folder / "attribution.parquet"
-    write_manifest(snapshot, manifest, placement)
+    statistics, tables = write_tables(snapshot, folder, placement)
     placement.unlink()
-    frame = pl.scan_parquet(manifest)
-    write_attribution(frame, attribution, changes_of(str(root.parameters["image"])))
-    statistics = summarize(frame)
-    files.append(describe_file(manifest, manifest.name, "manifest"))
-    files.append(describe_file(attribution, attribution.name, "attribution"))
+    files += tables
     described = list(files)
+    manifest = pl.scan_parquet(folder / "manifest.parquet")
+    photographs = shown(manifest, statistics)
     links: dict[str, str] = {}
-    for name, data in pictures(snapshot, statistics).items():
+    for name, data in pictures(statistics, photographs, images(snapshot, photographs)).items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -93,9 +89,17 @@ def fill(
         (folder / name).write_bytes(data)
         files.append(describe_file(folder / name, name, "citation"))
     card = folder / "README.md"
-    said = render_card(version, root, statistics, described, links)
+    said = render_card(
+        version,
+        root,
+        statistics,
+        described,
+        links,
+        photographs=photographs,
+        changed=changed_labels(snapshot),
+    )
     if layout is Format.webdataset:
-        suffixes = frame.select(pl.col("file_name").str.split(".").list.last().unique()).collect()
+        suffixes = manifest.select(pl.col("file_name").str.split(".").list.last().unique()).collect()
         said = pinned(said, statistics.splits, suffixes.item())
     card.write_text(said, encoding="utf-8")
     files.append(describe_file(card, card.name, "card"))

@@ -8,7 +8,9 @@ both accept; each such place says so.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version as installed
 from typing import Any
 
 from lakehouse.campaign import Creator
@@ -98,9 +100,9 @@ def describe(
         photographs that are not in the manifest (`samples` leaves them out), but a photograph of the
         manifest must be in one shard only.
     page
-        The dataset's landing page; without one its `url` is a URN of the content digest.
+        The dataset's landing page; without one its `url` is a URN of the snapshot's digest.
     same_as
-        Other addresses of the same dataset: DOI, Hub, CKAN.
+        Other addresses of the same dataset: DOI, Hub, CKAN. The URN of the content digest is always added.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def describe(
             f"{root.counts.photos}, or their licences differ; describe a snapshot by its own manifest"
         )
     files = checked([file for file in files if file.role != "croissant"])
-    created = version.created_at
+    created, licence = version.created_at, dataset_licence(statistics.licenses)
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -121,7 +123,8 @@ def describe(
         "name": version.campaign,
         "alternateName": version.about.title,
         "description": version.about.description,
-        "url": page or f"urn:sha256:{root.content_id}",
+        "url": page or f"urn:sha256:{version.snapshot_id}",
+        "sameAs": [*same_as, f"urn:sha256:{root.content_id}"],
         "identifier": [f"sha256:{root.content_id}", f"snapshot:{version.snapshot_id}"],
         "version": semantic(version),
         "datePublished": created,
@@ -129,14 +132,15 @@ def describe(
         "dateModified": created,
         "creator": [party(creator) for creator in version.about.creators],
         "publisher": [party(creator) for creator in version.about.creators],
-        "license": dataset_licence(statistics.licenses).urls,
+        "license": licence.urls,
+        # This description grants no more than the dataset that it belongs to.
+        "sdLicense": licence.urls,
         "usageInfo": "Each photograph keeps its own licence: see the columns license and attribution.",
         "keywords": keywords(statistics),
         "inLanguage": "en",
         "isLiveDataset": False,
         "citeAs": bibtex(version, root, page),
         "size": f"{statistics.photos:,} photographs of {len(statistics.labels):,} labels",
-        **({"sameAs": list(same_as)} if same_as else {}),
         **_coverage(statistics),
         **_provenance(version, root),
         **responsible(root, statistics),
@@ -203,12 +207,23 @@ def _coverage(statistics: Statistics) -> dict[str, Any]:
 
 def _provenance(version: Version, root: Root) -> dict[str, Any]:
     inputs = root.inputs
+    # Source: sources.base.Release: a release's id begins with the date of its newest table.
+    dated = re.match(r"(\d{4})(\d{2})(\d{2})-", inputs.release)
     source = {
         "@type": ["prov:Entity", "sc:Dataset"],
         "name": f"{inputs.source}, release {inputs.release}",
         "url": inputs.reference_url,
         "version": inputs.release,
-        "identifier": [f"{table}: sha256:{digest}" for table, digest in sorted(inputs.tables.items())],
+        **({"datePublished": "-".join(dated.groups())} if dated else {}),
+        "prov:hadMember": [
+            {"@type": "prov:Entity", "name": table, "sha256": digest}
+            for table, digest in sorted(inputs.tables.items())
+        ],
+    }
+    software = {
+        "@type": "prov:SoftwareAgent",
+        "name": "lakehouse",
+        "softwareVersion": installed("lakehouse"),
     }
     parameters = json.dumps(root.parameters, ensure_ascii=False, sort_keys=True)
     # The parameters are what makes the dataset reproducible; as text, so that no reader takes them for
@@ -218,8 +233,17 @@ def _provenance(version: Version, root: Root) -> dict[str, Any]:
         "name": f"Building {version.ref}",
         "description": f"Campaign parameters: {parameters}",
         "prov:endedAtTime": version.created_at,
+        "prov:wasAssociatedWith": software,
     }
-    return {"prov:wasDerivedFrom": source, "prov:wasGeneratedBy": activity}
+    derived: list[dict[str, Any]] = [source]
+    if version.parent:
+        before = {
+            "@type": ["prov:Entity", "sc:Dataset"],
+            "name": f"{version.campaign}, the version before",
+            "identifier": f"snapshot:{version.parent}",
+        }
+        derived.append(before)
+    return {"prov:wasDerivedFrom": derived, "prov:wasGeneratedBy": activity}
 
 
 def _distribution(statistics: Statistics, files: Sequence[DatasetFile]) -> list[dict[str, Any]]:
@@ -258,6 +282,7 @@ def _described(file: DatasetFile) -> str:
         "shard": "Photographs as a WebDataset tar",
         "manifest": "One row per photograph: label, classification, split, licence, place, date and digest",
         "attribution": "Creator, licence and source of each photograph",
+        "credits": "The same as text",
         "taxa": "The labels with their classification",
         "card": "The dataset card",
         "croissant": "This description",

@@ -1,21 +1,18 @@
-"""The record sets of a Croissant description: splits, labels, the manifest's rows, and samples with their
+"""The record sets of a Croissant description: splits, taxa, the manifest's rows, and samples with their
 images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from lakehouse.catalog.files import DatasetFile, of_role, only
+from lakehouse.catalog.files import DatasetFile, only
 from lakehouse.catalog.statistics import Statistics
-from lakehouse.snapshots.schema import MANIFEST
+from lakehouse.snapshots.schema import MANIFEST, TAXA
 
-# Above this many labels the enumeration is left to the taxa file, or to the manifest: the document stays
-# small.
-MAX_INLINE_LABELS = 5_000
 _SPLITS = {
     "train": "cr:TrainingSplit",
     "val": "cr:ValidationSplit",
@@ -45,6 +42,7 @@ _TYPES: dict[pl.DataType | type[pl.DataType], str] = {
 _URLS = ("license_url", "photo_url", "observation_url")
 _DWC = "http://rs.tdwg.org/dwc/terms/"
 _DCT = "http://purl.org/dc/terms/"
+_AC = "http://rs.tdwg.org/ac/terms/"
 
 _DESCRIPTIONS = {
     "photo_id": "iNaturalist's id of the photograph; unique.",
@@ -83,6 +81,8 @@ _DESCRIPTIONS = {
 }
 _TERMS = {
     "label": _DWC + "scientificName",
+    "photo_url": _AC + "accessURI",
+    "sha256": _AC + "hashValue",
     "taxon_rank": _DWC + "taxonRank",
     "kingdom": _DWC + "kingdom",
     "phylum": _DWC + "phylum",
@@ -107,22 +107,22 @@ MANIFEST_FIELDS: tuple[Column, ...] = tuple(
 
 
 def record_sets(statistics: Statistics, files: Sequence[DatasetFile]) -> list[dict[str, Any]]:
-    """The record sets `splits`, `labels`, `manifest` and `samples`."""
+    """The record sets `splits`, `taxa`, `manifest` and `samples`."""
     manifest = {
         "@type": "cr:RecordSet",
         "@id": "manifest",
         "name": "manifest",
         "description": "One record per photograph, in order of photo_id.",
         "key": {"@id": "manifest/photo_id"},
-        "field": [_manifest_field(column, only(files, "manifest").name) for column in MANIFEST_FIELDS],
+        "field": [_read("manifest", column, only(files, "manifest")) for column in MANIFEST_FIELDS],
     }
-    return [_splits(statistics), *_labels(statistics, files), manifest, _samples()]
+    return [_splits(statistics), _taxa(only(files, "taxa")), manifest, _samples()]
 
 
-def _manifest_field(column: Column, file: str) -> dict[str, Any]:
+def _read(record_set: str, column: Column, file: DatasetFile) -> dict[str, Any]:
     return {
-        **_field(f"manifest/{column.name}", column),
-        "source": {"fileObject": {"@id": file}, "extract": {"column": column.name}},
+        **_field(f"{record_set}/{column.name}", column),
+        "source": {"fileObject": {"@id": file.name}, "extract": {"column": column.name}},
     }
 
 
@@ -191,32 +191,17 @@ def _splits(statistics: Statistics) -> dict[str, Any]:
     }
 
 
-def _labels(statistics: Statistics, files: Sequence[DatasetFile]) -> list[dict[str, Any]]:
+def _taxa(file: DatasetFile) -> dict[str, Any]:
+    # The taxon of a photograph as identified and that of its label are two terms of one vocabulary: here the
+    # label is the taxon.
     columns = {column.name: column for column in MANIFEST_FIELDS}
-    taxa = of_role(files, "taxa")
-    inline = len(statistics.labels) <= MAX_INLINE_LABELS
-    if not inline and not taxa:
-        return []
-    fields = [_field(f"labels/{name}", columns[name]) for name in ("label_id", "label", "taxon_rank")]
-    labels: dict[str, Any] = {
+    columns["label_id"] = replace(columns["label_id"], term=_DWC + "taxonID")
+    return {
         "@type": "cr:RecordSet",
-        "@id": "labels",
-        "name": "labels",
-        "description": "The labels: iNaturalist taxa.",
+        "@id": "taxa",
+        "name": "taxa",
+        "description": "The labels: iNaturalist taxa with their classification, in order of label_id.",
         "dataType": "sc:Enumeration",
-        "key": {"@id": "labels/label_id"},
-        "field": fields,
+        "key": {"@id": "taxa/label_id"},
+        "field": [_read("taxa", columns[name], file) for name in TAXA.names],
     }
-    if inline:
-        labels["data"] = [
-            {
-                "labels/label_id": label.label_id,
-                "labels/label": label.label,
-                "labels/taxon_rank": label.taxon_rank,
-            }
-            for label in sorted(statistics.labels, key=lambda label: label.label_id)
-        ]
-    else:
-        for field in fields:
-            field["source"] = {"fileObject": {"@id": taxa[0].name}, "extract": {"column": field["name"]}}
-    return [labels]

@@ -55,7 +55,26 @@ class DatasetLicence:
     @property
     def share_alike(self) -> bool:
         """Whether adaptations of some photograph must carry its licence."""
-        return any("SA" in part.code.split("-") for part in self.parts)
+        return any(_share_alike(part) for part in self.parts)
+
+    @property
+    def one_adaptation(self) -> bool:
+        """Whether a single adapted work may be made of all photographs together (a collage, not a "
+        "collection).
+
+        Not with a NoDerivatives licence among them; and a ShareAlike licence asks for itself, which no work
+        can give that holds photographs with narrower terms, or with another ShareAlike licence. Source: CC
+        licences 4.0, BY-SA section 3(b), BY-NC-SA section 3(b), and CC's chart of adapter's licences.
+        """
+        alike = [part for part in self.parts if _share_alike(part)]
+        commercial = {part.commercial for part in alike}
+        if not self.derivatives or len(commercial) > 1:
+            return False
+        return self.commercial or commercial != {True}
+
+
+def _share_alike(part: Licence) -> bool:
+    return "SA" in part.code.split("-")
 
 
 def dataset_licence(codes: Iterable[str]) -> DatasetLicence:

@@ -18,7 +18,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from lakehouse.catalog.statistics import SIDE_STEP, Place, Statistics
+from lakehouse.catalog.statistics import SIDE_STEP, TOP, Place, Statistics
 from lakehouse.licences import LICENCES
 
 INK = "#2b2b2b"
@@ -47,6 +47,7 @@ _STYLE: dict[Any, Any] = {
 }
 _GROUND_COLOURS = LinearSegmentedColormap.from_list("ground", ["#93cbb6", "#3f9c8f", "#155a5c", "#06262b"])
 FEW = 24  # labels that are drawn by name
+_PERCENT = FuncFormatter(lambda value, _: f"{value:.0%}")
 _MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
 
 
@@ -79,8 +80,9 @@ def rank_abundance(statistics: Statistics) -> bytes:
 def _named_labels(statistics: Statistics) -> bytes:
     """A bar per label, as a curve through a handful of points would say less."""
     labels = statistics.labels
-    with _figure(5.6, 1.0 + 0.21 * max(len(labels), 3)) as (axes, png):
-        names = [_short(label.label, 34) for label in labels]
+    names = [_short(label.label, 34) for label in labels]
+    room = 0.25 + 0.066 * max(map(len, names), default=0)  # inches, as of letters of this size
+    with _figure(5.6, 1.0 + 0.21 * max(len(labels), 3), left=max(room, 0.72), right=0.45) as (axes, png):
         axes.barh(range(len(labels)), [label.photos for label in labels], color=MAIN, height=0.7)
         axes.set_yticks(range(len(labels)), names, style="italic", fontsize=8)
         axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -96,7 +98,8 @@ def licence_by_split(statistics: Statistics) -> bytes:
     """Share of each licence in each split, as stacked bars with the split's number of photographs."""
     splits = list(statistics.splits)
     codes = [code for code in LICENCES if code in statistics.license_splits]
-    with _figure(5.6, 1.25 + 0.42 * max(len(splits), 2)) as (axes, png):
+    room = 0.35 + 0.085 * max(map(len, splits), default=0)  # inches, as of letters of this size
+    with _figure(5.6, 1.25 + 0.42 * max(len(splits), 2), left=max(room, 0.72), right=1.6) as (axes, png):
         left = np.zeros(len(splits))
         totals = np.array([max(statistics.splits[split], 1) for split in splits])
         for place, code in enumerate(codes):
@@ -107,17 +110,44 @@ def licence_by_split(statistics: Statistics) -> bytes:
             axes.text(1.015, place, f"{statistics.splits[split]:,}", va="center", fontsize=8)
         axes.invert_yaxis()
         axes.set(title="Licences in each split", xlabel="share of photographs", xlim=(0, 1))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        axes.xaxis.set_major_formatter(_PERCENT)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         if codes:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.12, 1.05), fontsize=8, handlelength=1.0)
+            axes.legend(loc="upper left", bbox_to_anchor=(1.16, 1.05), fontsize=8, handlelength=1.0)
+    return png()
+
+
+def concentration(statistics: Statistics) -> bytes:
+    """The Lorenz curve of photographers: which share of them took which share of the photographs."""
+    with _figure(5.6, 3.4, right=0.3) as (axes, png):
+        axes.set(title="Photographers", xlabel="share of photographers, least active first")
+        axes.set(ylabel="share of photographs", xlim=(0, 1), ylim=(0, 1.005))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(_PERCENT)
+        taken = np.array(list(statistics.activity), dtype=float)
+        people = np.array(list(statistics.activity.values()), dtype=float)
+        if len(taken):
+            photos = np.concatenate([[0], np.cumsum(taken * people)])
+            shares = np.concatenate([[0], np.cumsum(people)]) / people.sum(), photos / photos[-1]
+            axes.plot(*shares, color=MAIN, linewidth=1.6, label="photographs")
+            axes.fill_between(*shares, color=MAIN, alpha=0.12, linewidth=0)
+            axes.plot(
+                (0, 1), (0, 1), color="#9a9a9a", linewidth=1, linestyle="--", label="if all took the same"
+            )
+            axes.legend(loc="upper left", fontsize=8)
+            told = [f"photographers: {statistics.photographers:,}", f"Gini coefficient {statistics.gini:.2f}"]
+            if statistics.photographers > TOP:
+                told.append(f"the {TOP} most active took {statistics.top_share:.0%}")
+            axes.text(0.03, 0.74, "\n".join(told), va="top", fontsize=8)
+        else:
+            _nothing(axes, "no photographs")
     return png()
 
 
 def observation_map(statistics: Statistics) -> bytes:
     """Where the photographs were taken: cells of degrees coloured by photographs, without a map beneath."""
-    with _figure(6.4, 3.6) as (axes, png):
+    with _figure(6.4, 3.6, right=0.2) as (axes, png):
         axes.set(title="Where the photographs were taken", xlabel="longitude", ylabel="latitude")
         if statistics.places:
             _draw_places(axes, statistics.places)
@@ -156,7 +186,7 @@ def _draw_places(axes: Axes, places: Sequence[Place]) -> None:
 
 def over_time(statistics: Statistics) -> bytes:
     """Photographs by year of observation, and by month over all years."""
-    with _figure(6.4, 2.9, columns=2, widths=(2, 1)) as (by_year, png):
+    with _figure(6.4, 2.9, columns=2, widths=(1.8, 1)) as (by_year, png):
         by_month = by_year.figure.axes[1]
         if statistics.years:
             first, last = min(statistics.years), max(statistics.years)
@@ -207,6 +237,7 @@ FIGURES: dict[str, Callable[[Statistics], bytes]] = {
     "map": observation_map,
     "time": over_time,
     "resolution": resolution,
+    "photographers": concentration,
 }
 
 
@@ -217,13 +248,24 @@ def figures(statistics: Statistics) -> dict[str, bytes]:
 
 @contextmanager
 def _figure(
-    width: float, height: float, columns: int = 1, widths: Sequence[float] = (1,)
+    width: float,
+    height: float,
+    columns: int = 1,
+    widths: Sequence[float] = (1,),
+    left: float = 0.72,
+    right: float = 0.12,
 ) -> Iterator[tuple[Axes, Callable[[], bytes]]]:
-    """New axes in the house style, and the function that renders them (call it after the block)."""
+    """New axes in the house style, and the function that renders them (call it after the block).
+
+    `width` and `height` are inches, as are the margins `left` and `right`: fixed ones, because finding them
+    out takes as long as drawing.
+    """
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+        figure = Figure(figsize=(width, height), dpi=130)
         FigureCanvasAgg(figure)
         found = figure.subplots(1, columns, width_ratios=widths, squeeze=False)
+        margins = {"left": left / width, "right": 1 - right / width}
+        figure.subplots_adjust(**margins, bottom=0.5 / height, top=1 - 0.34 / height, wspace=0.2)
         rendered = io.BytesIO()
         yield found[0][0], rendered.getvalue
         # Without these two the file would name the software and its version.
@@ -231,7 +273,12 @@ def _figure(
 
 
 def _thousands() -> FuncFormatter:
-    return FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 or value == 0 else "")
+    def told(value: float, _: int | None) -> str:
+        if value >= 1_000_000:
+            return f"{value / 1_000_000:g} M"
+        return f"{value:,.0f}" if value >= 1 or value == 0 else ""
+
+    return FuncFormatter(told)
 
 
 def _window(longitudes: np.ndarray, latitudes: np.ndarray) -> tuple[float, float, float, float]:

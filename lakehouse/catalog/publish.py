@@ -17,23 +17,33 @@ import polars as pl
 
 from lakehouse.campaign import Campaign, CkanTarget
 from lakehouse.catalog import ckan
-from lakehouse.catalog.attribution import changes_of, write_attribution
+from lakehouse.catalog.attribution import changes_of, write_attribution, write_attribution_text
 from lakehouse.catalog.card import render_card
 from lakehouse.catalog.citation import citation_cff, datacite, lineage_of
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.croissant_check import validate
-from lakehouse.catalog.files import DatasetFile, Role, describe_bytes, describe_file, media_type, resolved
+from lakehouse.catalog.files import (
+    DatasetFile,
+    Role,
+    describe_bytes,
+    describe_file,
+    media_type,
+    only,
+    resolved,
+)
 from lakehouse.catalog.schema_org import dataset_jsonld
+from lakehouse.catalog.sheet import images, pictures, shown
 from lakehouse.catalog.statistics import Statistics, summarize
-from lakehouse.catalog.thumbnails import thumbnail_strip
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import Lake
 from lakehouse.settings import Settings
+from lakehouse.snapshots import refs
+from lakehouse.snapshots.diff import LabelChanges, diff
 from lakehouse.snapshots.export import write_manifest
 from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
+from lakehouse.snapshots.seal import seal
 
-THUMBNAILS = 12
 CITATIONS = ("CITATION.cff", "datacite.json", "dataset.jsonld")
 
 
@@ -45,31 +55,59 @@ class Described:
     statistics: Statistics
 
 
-def describe_snapshot(snapshot: Snapshot) -> str:
-    """Write `croissant.json` for a snapshot in its lake, unless it is there; returns its key."""
-    key = f"{catalog_folder(snapshot.version)}/croissant.json"
+def describe_snapshot(snapshot: Snapshot, page: str | None = None) -> str:
+    """Write `croissant.json` for a snapshot in its lake, unless it is there; returns its key. `page` is the
+    dataset's landing page."""
+    key, made = f"{catalog_folder(snapshot.version)}/croissant.json", tables(snapshot)
     if not snapshot.lake.exists(key):
-        made = tables(snapshot)
-        document = describe(snapshot.version, snapshot.root, made.statistics, made.files)
+        document = describe(snapshot.version, snapshot.root, made.statistics, made.files, page=page)
         snapshot.lake.put(key, to_json(document))
+        seal(snapshot.lake, catalog_folder(snapshot.version))
     return key
 
 
-def write_card(snapshot: Snapshot) -> str:
+def write_card(snapshot: Snapshot, page: str | None = None) -> str:
     """Write `README.md` and its figures for a snapshot in its lake, unless they are there; returns the
-    card's key."""
-    folder = catalog_folder(snapshot.version)
+    card's key. `page` is the dataset's landing page."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    key, made = f"{folder}/README.md", tables(snapshot)
     write_citations(snapshot)
-    key = f"{folder}/README.md"
-    if not snapshot.lake.exists(key):
-        made = tables(snapshot)
+    if not lake.exists(key):
+        manifest = pl.scan_parquet(
+            lake.uri(f"{folder}/manifest.parquet"), storage_options=lake.storage_options
+        )
+        photographs = shown(manifest, made.statistics)
         links: dict[str, str] = {}
-        for name, data in pictures(snapshot, made.statistics).items():
-            snapshot.lake.put(f"{folder}/{name}", data)
+        drawn = pictures(made.statistics, photographs, images(snapshot, photographs))
+        for name, data in drawn.items():
+            lake.put(f"{folder}/{name}", data)
             links[Path(name).stem] = name
-        card = render_card(snapshot.version, snapshot.root, made.statistics, made.files, links)
-        snapshot.lake.put(key, card.encode())
+        card = render_card(
+            snapshot.version,
+            snapshot.root,
+            made.statistics,
+            made.files,
+            links,
+            page,
+            photographs=photographs,
+            changed=changed_labels(snapshot),
+        )
+        lake.put(key, card.encode())
+        seal(lake, folder)
     return key
+
+
+def changed_labels(snapshot: Snapshot) -> tuple[LabelChanges, ...]:
+    """What changed for each label since the version before, most first; nothing where that is gone."""
+    parent = snapshot.version.parent
+    if parent is None:
+        return ()
+    try:
+        before = refs.read_root(snapshot.lake, parent)
+    except NotFoundError:
+        return ()  # taken out of the lake by a removal
+    with snapshot.lake.connect() as connection:
+        return diff(connection, snapshot.lake, before, snapshot.root).labels
 
 
 def write_citations(snapshot: Snapshot) -> None:
@@ -95,47 +133,77 @@ def citations(
     return dict(zip(CITATIONS, (cited, to_json(registered), to_json(found)), strict=True))
 
 
-def pictures(snapshot: Snapshot, statistics: Statistics) -> dict[str, bytes]:
-    """The card's figures and thumbnails: bytes by file name."""
-    # matplotlib takes most of a second to import, and most commands draw nothing.
-    from lakehouse.catalog.plots import figures
-
-    samples = snapshot.samples(shuffle=True, seed=0)
-    strip = thumbnail_strip([samples[place].image for place in range(min(THUMBNAILS, len(samples)))])
-    drawn = {f"figures/{name}.png": data for name, data in figures(statistics).items()}
-    return {"figures/strip.jpg": strip, **drawn}
-
-
 def tables(snapshot: Snapshot) -> Described:
-    """The manifest, attribution and statistics of a snapshot in its lake, made unless they are there."""
+    """The manifest, attribution and statistics of a snapshot in its lake, made unless they are there.
+
+    What is there of another snapshot is erased first: a version out of which photographs were taken keeps its
+    number, and nothing that describes them may stay.
+    """
     lake, folder = snapshot.lake, catalog_folder(snapshot.version)
     try:
         listed = json.loads(lake.get(f"{folder}/files.json"))
-        statistics = Statistics.model_validate_json(lake.get(f"{folder}/statistics.json"))
-        return Described(tuple(DatasetFile(**file) for file in listed), statistics)
+        if listed["snapshot_id"] == snapshot.version.snapshot_id:
+            statistics = Statistics.model_validate_json(lake.get(f"{folder}/statistics.json"))
+            return Described(tuple(DatasetFile(**file) for file in listed["files"]), statistics)
+        erase(lake, folder)
     except NotFoundError:
-        pass
+        pass  # not made yet
+    except (ValueError, KeyError, TypeError):
+        erase(lake, folder)  # in the form of an earlier release
     with lake.scratch() as scratch:
-        manifest, attribution = scratch / "manifest.parquet", scratch / "attribution.parquet"
-        write_manifest(snapshot, manifest)
-        frame = pl.scan_parquet(manifest)
-        write_attribution(frame, attribution, changes_of(str(snapshot.root.parameters["image"])))
-        statistics = summarize(frame)
+        statistics, written = write_tables(snapshot, scratch)
         files = (
             *_shards(snapshot, folder),
-            describe_file(manifest, "manifest.parquet", "manifest"),
-            describe_file(attribution, "attribution.parquet", "attribution"),
+            *(file for file in written if file.role != "taxa"),
+            # It is a part of the snapshot, so it is in the lake already.
+            replace(only(written, "taxa"), url=_up(folder) + snapshot.root.taxa.key),
         )
-        lake.publish(manifest, f"{folder}/manifest.parquet")
-        lake.publish(attribution, f"{folder}/attribution.parquet")
+        for file in written:
+            if file.role != "taxa":
+                lake.publish(scratch / file.name, f"{folder}/{file.name}")
     lake.put(f"{folder}/statistics.json", statistics.model_dump_json(indent=1).encode())
     # Last: this list says that the others are there.
-    lake.put(f"{folder}/files.json", json.dumps([asdict(file) for file in files], indent=1).encode())
+    listed = {"snapshot_id": snapshot.version.snapshot_id, "files": [asdict(file) for file in files]}
+    lake.put(f"{folder}/files.json", json.dumps(listed, indent=1).encode())
     return Described(files, statistics)
 
 
+def erase(lake: Lake, folder: str) -> None:
+    """Delete what describes a version; the list that says whose it is goes last, so that an erasure which is
+    broken off is seen and done again."""
+    for key in sorted(lake.list(folder), key=lambda key: key == f"{folder}/files.json"):
+        lake.delete(key)
+
+
+def write_tables(
+    snapshot: Snapshot, folder: Path, placement: Path | None = None
+) -> tuple[Statistics, list[DatasetFile]]:
+    """Write `manifest.parquet`, `taxa.parquet`, `attribution.parquet` and `ATTRIBUTION.txt.gz` to a folder of
+    this disk, and count what the manifest holds; `placement` is as for `snapshots.export.write_manifest`."""
+    manifest, attribution = folder / "manifest.parquet", folder / "attribution.parquet"
+    credits, taxa = folder / "ATTRIBUTION.txt.gz", folder / "taxa.parquet"
+    write_manifest(snapshot, manifest, placement)
+    frame = pl.scan_parquet(manifest)
+    write_attribution(frame, attribution, changes_of(str(snapshot.root.parameters["image"])))
+    write_attribution_text(attribution, credits, snapshot.version)
+    with taxa.open("wb") as stream:
+        for chunk in snapshot.lake.chunks(snapshot.root.taxa.key):
+            stream.write(chunk)
+    written = [
+        describe_file(manifest, manifest.name, "manifest"),
+        describe_file(attribution, attribution.name, "attribution"),
+        describe_file(credits, credits.name, "credits"),
+        describe_file(taxa, taxa.name, "taxa"),
+    ]
+    return summarize(frame), written
+
+
+def _up(folder: str) -> str:
+    return "../" * (folder.count("/") + 1)
+
+
 def _shards(snapshot: Snapshot, folder: str) -> Iterator[DatasetFile]:
-    up = "../" * (folder.count("/") + 1)
+    up = _up(folder)
     for shard in snapshot.root.shards:
         tar = shard.tar
         name = f"{tar.sha256}.tar"

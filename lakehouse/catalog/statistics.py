@@ -56,7 +56,8 @@ class Statistics(_Record):
     order of decreasing photographs. `sides` maps the longest side in pixels, rounded down to 16, to
     photographs; `side_quantiles` are of the exact longest side. `top_share` is the share of photographs
     that the ten most active photographers took; `gini` is the Gini coefficient of photographs per
-    photographer (0: all took the same number).
+    photographer (0: all took the same number); `activity` maps a number of photographs to the photographers
+    who took that many.
     """
 
     photos: int
@@ -65,6 +66,7 @@ class Statistics(_Record):
     photographers: int
     top_share: float
     gini: float
+    activity: dict[int, int]
     splits: dict[str, int]
     licenses: dict[str, int]
     license_splits: dict[str, dict[str, int]]
@@ -139,6 +141,7 @@ def summarize(manifest: pl.LazyFrame) -> Statistics:
         photographers=sum(activity.values()),
         top_share=top_share(activity, TOP),
         gini=gini(activity),
+        activity=dict(sorted(activity.items())),
         splits=dict(sorted(by_split.items(), key=lambda item: _split_order(item[0]))),
         licenses=_by_size({code: sum(parts.values()) for code, parts in license_splits.items()}),
         license_splits=license_splits,

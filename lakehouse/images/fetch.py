@@ -195,7 +195,7 @@ class _Run:
         while self.later and self.later[0][0] <= now:
             self._enqueue(heapq.heappop(self.later)[2])
         until = min(self.later[0][0] if self.later else math.inf, self._hedge(now))
-        room = self.wire.buffered < self.limits.buffered
+        room = not self.wire.full
         for host, queue in list(self.queues.items()):
             pace = self._pace(host)
             while queue:

@@ -21,7 +21,7 @@ from lakehouse.catalog.files import DatasetFile, describe_file, shard_name
 from lakehouse.catalog.statistics import Statistics, summarize
 from lakehouse.licences import LICENCES, attribution
 from lakehouse.snapshots.model import About, Counts, FileRef, Inputs, PartitionParts, Root, ShardRef, Version
-from lakehouse.snapshots.schema import MANIFEST
+from lakehouse.snapshots.schema import MANIFEST, TAXA
 
 CLASSIFICATION = {
     "Apis mellifera": (47219, "Animalia", "Arthropoda", "Insecta", "Hymenoptera", "Apidae", "Apis"),
@@ -225,8 +225,10 @@ def _finish(
     manifest.write_parquet(folder / "manifest.parquet")
     lazy = pl.scan_parquet(folder / "manifest.parquet")
     write_attribution(lazy, folder / "attribution.parquet", changes_of("medium"))
+    lazy.select(TAXA.names).unique().sort("label_id").sink_parquet(folder / "taxa.parquet")
     files.append(describe_file(folder / "manifest.parquet", "manifest.parquet", "manifest"))
     files.append(describe_file(folder / "attribution.parquet", "attribution.parquet", "attribution"))
+    files.append(describe_file(folder / "taxa.parquet", "taxa.parquet", "taxa"))
     version, root = records(manifest, name, shards)
     return Published(folder, version, root, lazy, summarize(lazy), tuple(files))
 

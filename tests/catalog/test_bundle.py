@@ -87,6 +87,7 @@ def shards(folder: Path, split: str = "*") -> list[str]:
 def test_an_export_has_all_that_a_dataset_needs(archives: Path) -> None:
     names = {path.name for path in archives.iterdir()}
     assert names == {
+        "ATTRIBUTION.txt.gz",
         "CITATION.cff",
         "README.md",
         "attribution.parquet",
@@ -97,6 +98,7 @@ def test_an_export_has_all_that_a_dataset_needs(archives: Path) -> None:
         "dataset.jsonld",
         "figures",
         "manifest.parquet",
+        "taxa.parquet",
     }
 
 
@@ -282,19 +284,39 @@ def test_hugging_face_datasets_loads_a_folder_of_images(folders: Path, datasets:
     assert sum(split.num_rows for split in loaded.values()) == manifest.height
 
 
-def test_croissant_yields_the_manifest_with_its_images(
-    archives: Path, manifest: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("layout", ["manifest", "samples"])
+def test_croissant_yields_the_manifest_bit_for_bit(
+    archives: Path, manifest: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
+    """All columns of all rows, missing values missing, and with the samples the image described."""
     import mlcroissant
     import mlcroissant._src.operation_graph.operations.extract as extract
     from etils import epath
 
     monkeypatch.setattr(extract, "EXTRACT_PATH", epath.Path(tmp_path / "croissant"))
-    records = mlcroissant.Dataset(archives / "croissant.json").records("samples")
-    found = {
-        int(record["samples/photo_id"]): sha256(record["samples/image"].fp.getvalue()) for record in records
-    }
-    assert found == dict(manifest.select("photo_id", "sha256").iter_rows())
+    records = list(mlcroissant.Dataset(archives / "croissant.json").records(layout))
+    rows = [
+        {name: plain(record[f"{layout}/{name}"], dtype) for name, dtype in MANIFEST.items()}
+        for record in records
+    ]
+    assert pl.DataFrame(rows, schema=MANIFEST).equals(manifest)
+    if layout == "samples":
+        images = [sha256(record["samples/image"].fp.getvalue()) for record in records]
+        assert images == manifest["sha256"].to_list()
+
+
+def plain(value: Any, dtype: Any) -> Any:
+    """mlcroissant's value as Python has it: its text is bytes, its dates are times, its gaps NaN or NaT."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bytes):
+        return value.decode()
+    if dtype == pl.Date:
+        return value.date()
+    if dtype.is_integer():
+        assert value == int(value)
+        return int(value)
+    return value
 
 
 def test_the_croissant_of_an_export_has_no_problem(archives: Path) -> None:
@@ -347,7 +369,7 @@ def test_a_file_in_the_way_is_refused(snapshot: Snapshot, tmp_path: Path) -> Non
 def test_an_interrupted_export_leaves_no_folder_and_can_be_repeated(
     snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*args: object) -> str:
+    def interrupt(*args: object, **more: object) -> str:
         raise KeyboardInterrupt
 
     (tmp_path / "out").mkdir()

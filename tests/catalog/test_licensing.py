@@ -54,3 +54,32 @@ def test_an_unknown_licence_stops_everything() -> None:
 def test_no_licence_at_all_stops_everything() -> None:
     with pytest.raises(CatalogError, match="no licence"):
         dataset_licence(())
+
+
+@pytest.mark.parametrize(
+    "codes,possible",
+    [
+        ({"CC0", "CC-BY"}, True),
+        ({"CC-BY", "CC-BY-NC"}, True),
+        ({"CC-BY-SA", "CC-BY"}, True),
+        ({"CC-BY-NC-SA", "CC-BY-NC", "CC-BY"}, True),
+        ({"CC-BY-SA", "CC-BY-NC"}, False),
+        ({"CC-BY-SA", "CC-BY-NC-SA"}, False),
+        ({"CC-BY-ND"}, False),
+        ({"CC0", "CC-BY-NC-ND"}, False),
+    ],
+)
+def test_one_adaptation_of_all_is_promised_only_where_one_licence_fits(
+    codes: set[str], possible: bool
+) -> None:
+    assert dataset_licence(codes).one_adaptation is possible
+
+
+@pytest.mark.parametrize("codes", MIXTURES, ids=lambda codes: "+".join(sorted(codes)))
+def test_more_photographs_never_widen_what_is_allowed(codes: set[str]) -> None:
+    fewer = dataset_licence(codes)
+    for code in LICENCES:
+        more = dataset_licence(codes | {code})
+        for promise in ("commercial", "derivatives", "one_adaptation"):
+            assert getattr(more, promise) <= getattr(fewer, promise), (code, promise)
+        assert more.share_alike >= fewer.share_alike

@@ -46,9 +46,12 @@ def described(lake: Lake) -> dict[str, bytes]:
 def test_a_description_has_tables_figures_card_and_croissant(snapshot: Snapshot) -> None:
     names = {key.removeprefix(f"{FOLDER}/") for key in snapshot.lake.list(FOLDER)}
     assert names >= {
+        "ATTRIBUTION.txt.gz",
         "README.md",
         "attribution.parquet",
         "croissant.json",
+        "figures/contact_sheet.jpg",
+        "figures/photographers.png",
         "figures/strip.jpg",
         "files.json",
         "manifest.parquet",
@@ -105,7 +108,7 @@ def test_the_manifest_in_the_catalogue_is_that_of_the_snapshot(snapshot: Snapsho
 def test_the_listed_files_are_in_the_lake_with_their_digests(snapshot: Snapshot) -> None:
     folder = Path(snapshot.lake.uri(FOLDER))
     files = publish.tables(snapshot).files
-    assert len(files) == len(snapshot.root.shards) + 2
+    assert len(files) == len(snapshot.root.shards) + 4
     for file in files:
         assert hashlib.sha256((folder / file.url).read_bytes()).hexdigest() == file.sha256
 
