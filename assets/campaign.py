@@ -11,6 +11,7 @@ from assets.plan import build_plan_asset
 from assets.snapshot import build_snapshot_asset, build_snapshot_checks
 from assets.taxa import build_taxa
 from lakehouse.campaign import Campaign
+from lakehouse.catalog.publish import outlets
 from lakehouse.settings import Settings
 from lakehouse.sources import source_name_of
 
@@ -40,11 +41,8 @@ def build_campaign(campaign: Campaign, settings: Settings) -> CampaignAssets:
     taxa = build_taxa(campaign)
     catalog = build_catalog_assets(campaign)
     # Without a catalogue to talk to, the entry stays in the graph and out of the job.
-    last = [
-        asset.key
-        for asset in catalog
-        if asset.key.path[-1] != "ckan_entry" or (settings.ckan_url and settings.ckan_token)
-    ]
+    reachable = outlets(campaign, settings)
+    last = [asset.key for asset in catalog if reachable.get(asset.key.path[-1], True)]
     return CampaignAssets(
         assets=[build_plan_asset(campaign), taxa.assets, build_snapshot_asset(campaign), *catalog],
         checks=[*build_snapshot_checks(campaign), *build_catalog_checks(campaign)],

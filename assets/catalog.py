@@ -5,8 +5,8 @@ import dagster as dg
 from assets.failures import told_plainly, verdict
 from assets.names import OWNER, asset_key, identifier
 from assets.snapshot import newest_snapshot
-from lakehouse.campaign import Campaign, CkanTarget
-from lakehouse.catalog import publish
+from lakehouse.campaign import Campaign, CkanTarget, HuggingFaceTarget
+from lakehouse.catalog import huggingface, publish
 from lakehouse.settings import load_settings
 from lakehouse.snapshots.read import Snapshot
 from resources.lake import LakeResource
@@ -14,7 +14,7 @@ from resources.lake import LakeResource
 
 def build_catalog_assets(campaign: Campaign) -> list[dg.AssetsDefinition]:
     """`<campaign>/croissant`, `<campaign>/dataset_card` and, where the campaign publishes there,
-    `<campaign>/ckan_entry`."""
+    `<campaign>/ckan_entry` and `<campaign>/huggingface`."""
     name = campaign.name
     group = identifier(name)
 
@@ -44,8 +44,13 @@ def build_catalog_assets(campaign: Campaign) -> list[dg.AssetsDefinition]:
             newest = newest_snapshot(lake.open(), name)
             return _described(newest, publish.write_card(newest))
 
-    target = campaign.publish.ckan
-    return [croissant, dataset_card, *([_ckan_entry(campaign, target)] if target else [])]
+    target, hub = campaign.publish.ckan, campaign.publish.huggingface
+    return [
+        croissant,
+        dataset_card,
+        *([_ckan_entry(campaign, target)] if target else []),
+        *([_huggingface(campaign, hub)] if hub else []),
+    ]
 
 
 def _ckan_entry(campaign: Campaign, target: CkanTarget) -> dg.AssetsDefinition:
@@ -73,6 +78,36 @@ def _ckan_entry(campaign: Campaign, target: CkanTarget) -> dg.AssetsDefinition:
         )
 
     return ckan_entry
+
+
+def _huggingface(campaign: Campaign, target: HuggingFaceTarget) -> dg.AssetsDefinition:
+    name = campaign.name
+
+    @dg.asset(
+        key=asset_key(name, "huggingface"),
+        deps=[asset_key(name, "croissant"), asset_key(name, "dataset_card")],
+        group_name=identifier(name),
+        kinds={"huggingface"},
+        owners=[OWNER],
+        description=f"The newest version on the Hugging Face Hub, in “{target.repo}”.",
+    )
+    def on_the_hub(lake: LakeResource) -> dg.MaterializeResult:
+        with told_plainly():
+            newest = newest_snapshot(lake.open(), name)
+            entry = huggingface.publish(newest, target, load_settings())
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(newest.version.snapshot_id),
+            metadata={
+                "version": newest.version.ref,
+                "page": dg.MetadataValue.url(entry.page),
+                "metadata": dg.MetadataValue.url(entry.metadata_page),
+                "files sent": entry.uploaded,
+                "bytes sent": entry.bytes,
+                "changed": entry.changed,
+            },
+        )
+
+    return on_the_hub
 
 
 def build_catalog_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:

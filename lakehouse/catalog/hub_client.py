@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PAUSES = (1.0, 4.0, 15.0)  # seconds before the second, third and fourth attempt of one call
-_PASSING = (429, 500, 502, 503, 504)
 _Result = TypeVar("_Result")
 
 
@@ -28,6 +27,11 @@ class HubRefusedError(CatalogError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may well succeed in a while."""
+        return self.status in (429, 500, 502, 503, 504)
 
 
 class Hub:
@@ -58,7 +62,7 @@ class Hub:
                 with self._told():
                     return what(self._api)
             except HubRefusedError as error:
-                if pause is None or error.status not in _PASSING:
+                if pause is None or not error.is_passing:
                     raise
                 time.sleep(pause)
         raise AssertionError

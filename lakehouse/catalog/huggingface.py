@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from lakehouse.campaign import HuggingFaceTarget
+from lakehouse.catalog import hub_client
 from lakehouse.catalog.bundle import fill
 from lakehouse.catalog.card_front import size_category
 from lakehouse.catalog.files import DatasetFile
@@ -39,7 +41,7 @@ from lakehouse.snapshots.export import SHARD_BYTES, SHARD_PHOTOS, Format
 from lakehouse.snapshots.read import Snapshot
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 # Source: the Hub's storage limits: fewer than 10,000 entries in a folder and 100,000 files in a repository;
 # a file of at most 50 GB, less being wiser.
@@ -227,8 +229,10 @@ def lay_out_metadata(dataset: Path, folder: Path, snapshot: Snapshot, repo: str)
                     table = mine.to_arrow(compat_level=pl.CompatLevel.oldest())
                     writer.write_table(table.cast(source.schema_arrow), row_group_size=ROW_GROUP)
     front, _ = front_of((dataset / "README.md").read_text(encoding="utf-8"))
-    kept = {name: front[name] for name in ("license", "language", "description") if name in front}
-    values = {
+    kept: dict[str, Any] = {
+        name: front[name] for name in ("license", "language", "description") if name in front
+    }
+    values: dict[str, Any] = {
         **kept,
         "pretty_name": f"{front['pretty_name']} (metadata)",
         "tags": ["biology", "tabular", "metadata"],
@@ -369,26 +373,32 @@ class _Repository:
         if not operations:
             return
         self.changed = True
-        try:
-            # Not repeated blindly: an answer that was lost may have been a commit.
-            self.hub.call(
-                lambda api: api.create_commit(
-                    self.hub.repo,
-                    operations,
-                    repo_type="dataset",
-                    commit_message=f"{version.ref}",
-                    commit_description=f"Content sha256:{self.snapshot.root.content_id}",
-                    parent_commit=self.head,
-                ),
-                patient=False,
-            )
-        except CatalogError:
-            before = self.head
-            self.look()
-            if self.head == before or not self.is_current():
-                raise
-        else:
-            self.look()
+        for pause in (*hub_client.PAUSES, None):
+            try:
+                self.hub.call(lambda api: self._commit(api, operations), patient=False)
+            except CatalogError as error:
+                # An answer that was lost may have been a commit, so what is there now decides.
+                before = self.head
+                self.look()
+                if self.head != before and self.is_current():
+                    return
+                passing = isinstance(error, HubRefusedError) and error.is_passing
+                if self.head != before or pause is None or not passing:
+                    raise error from None
+                time.sleep(pause)
+            else:
+                self.look()
+                return
+
+    def _commit(self, api: HfApi, operations: list[CommitOperationAdd | CommitOperationDelete]) -> None:
+        api.create_commit(
+            self.hub.repo,
+            operations,
+            repo_type="dataset",
+            commit_message=self.snapshot.version.ref,
+            commit_description=f"Content sha256:{self.snapshot.root.content_id}",
+            parent_commit=self.head,
+        )
 
     def _has(self, name: str, path: Path) -> bool:
         """Whether the Hub shows a file with these bytes already."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse.campaign import CkanTarget
+from lakehouse.campaign import Campaign, CkanTarget
 from lakehouse.catalog import ckan
 from lakehouse.catalog.attribution import changes_of, write_attribution, write_attribution_text
 from lakehouse.catalog.card import render_card
@@ -243,6 +243,16 @@ def _earlier(snapshot: Snapshot) -> Iterator[DatasetFile]:
             continue
         described = describe_bytes(data, f"v{version.version}/croissant.json", "earlier")
         yield replace(described, url=f"../{described.name}")
+
+
+def outlets(campaign: Campaign, settings: Settings) -> dict[str, bool]:
+    """The assets that publish a campaign, and whether the settings say how to reach each of them."""
+    ckan_set = bool(settings.ckan_url and settings.ckan_token)
+    known = (
+        ("ckan_entry", campaign.publish.ckan, ckan_set),
+        ("huggingface", campaign.publish.huggingface, settings.hf_token is not None),
+    )
+    return {asset: is_set for asset, target, is_set in known if target}
 
 
 def publish_to_ckan(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> ckan.CkanEntry:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.campaign import Campaign
+from lakehouse.catalog.publish import outlets
 from lakehouse.errors import LakehouseError, UsageError
 from lakehouse.images.partition import is_up_to_date
 from lakehouse.lake import Lake
@@ -24,7 +25,7 @@ from lakehouse.snapshots.build import is_current
 from lakehouse.snapshots.model import Version
 from lakehouse.sources import open_source, source_name_of
 
-CATALOG = ("croissant", "dataset_card", "ckan_entry")
+DESCRIPTIONS = ("croissant", "dataset_card")
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -123,7 +124,8 @@ def build(
 def publish(lake: Lake, campaign: Campaign) -> None:
     """Materialize the newest version's catalogue entry, and before it what it shows."""
     with _session(lake, campaign) as session:
-        session.run("snapshot", assets=[f"{session.group}/{asset}" for asset in CATALOG])
+        names = [*DESCRIPTIONS, *session.outlets]
+        session.run("snapshot", assets=[f"{session.group}/{asset}" for asset in names])
 
 
 @contextmanager
@@ -191,7 +193,7 @@ class _Session:
 
     def describe(self) -> None:
         """Make the next version if anything changed, and what does not describe the newest one yet."""
-        names = ["snapshot", *(name for name in CATALOG if name != "ckan_entry" or self.publishes)]
+        names = ["snapshot", *DESCRIPTIONS, *self.outlets]
         newest = refs.latest(self.lake, self.campaign.name)
         if newest and is_current(self.lake, self.campaign):
             names = [name for name in names if self._data_version(name) != newest.snapshot_id]
@@ -199,10 +201,10 @@ class _Session:
             self.run("snapshot", assets=[f"{self.group}/{name}" for name in names])
 
     @property
-    def publishes(self) -> bool:
-        """Whether the campaign has a catalogue to go to, and one is set."""
-        settings = self.lake.settings
-        return bool(self.campaign.publish.ckan and settings.ckan_url and settings.ckan_token)
+    def outlets(self) -> list[str]:
+        """The assets that publish the campaign where the settings say how."""
+        found = outlets(self.campaign, self.lake.settings)
+        return [asset for asset, is_set in found.items() if is_set]
 
     def _data_version(self, asset: str) -> str | None:
         import dagster as dg

@@ -1,4 +1,4 @@
-"""Commands on versions: snapshots, show, diff, verify, export."""
+"""Commands on versions: snapshots, show, diff, verify, export, site."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.catalog.bundle import export_dataset
+from lakehouse.catalog.site import build_site
 from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, out, say, table
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import open_lake
@@ -23,7 +24,7 @@ Ref = Annotated[str, typer.Argument(metavar="REF", help="name@v3, name@latest, o
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (snapshots, show, diff, verify, export):
+    for command in (snapshots, show, diff, verify, export, site):
         app.command()(command)
 
 
@@ -242,3 +243,25 @@ def export(
     say("exported {ref} to {folder}: {size}", ref=snapshot.version.ref, folder=directory, size=size)
     if layout is Format.webdataset:
         say('next: [bold]datasets.load_dataset("webdataset", data_dir="{folder}/data")[/]', folder=directory)
+
+
+def site(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write or bring up to date.")
+    ],
+    campaign: Annotated[
+        list[str] | None,
+        typer.Option(help="Show only this dataset; may be repeated. All of them if not given."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Where the folder will be served, https://...")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write static landing pages: an index of the datasets, and a page for every version."""
+    with bars(as_json):
+        built = build_site(open_lake(to_read=True), directory, campaign or [], url)
+    if as_json:
+        emit({"directory": str(directory), **{name: getattr(built, name) for name in built.__slots__}})
+        return
+    counts = f"{built.written} files written, {built.unchanged} as they were, {built.deleted} deleted"
+    say("{pages} pages in {folder}: {counts}", pages=built.pages, folder=directory, counts=counts)
+    say("next: open [bold]{page}[/], or copy the folder to a bucket", page=directory / "index.html")
