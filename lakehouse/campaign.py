@@ -200,6 +200,19 @@ class Gate(_Part):
     max_failed: float = Field(0.02, ge=0, le=1)
 
 
+class Freshness(_Part):
+    """How many days old the dump behind the dataset may be before Dagster warns, and before it fails."""
+
+    warn_days: int = Field(40, ge=1)
+    fail_days: int = Field(60, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Freshness:
+        if self.warn_days >= self.fail_days:
+            raise ValueError(f"'warn_days' ({self.warn_days}) must be below 'fail_days' ({self.fail_days})")
+        return self
+
+
 class CkanTarget(_Part):
     """The CKAN organisation that owns the entry."""
 
@@ -239,6 +252,7 @@ class Campaign(_Part):
     partition: PartitionSpec = PartitionSpec()
     splits: dict[str, float] = Field({"train": 0.8, "val": 0.1, "test": 0.1}, min_length=1)
     gate: Gate = Gate()
+    freshness: Freshness = Freshness()
     publish: Publish = Publish()
 
     _path: Path | None = PrivateAttr(None)
@@ -447,6 +461,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "coordinates": Coordinates,
     "partition": PartitionSpec,
     "gate": Gate,
+    "freshness": Freshness,
     "publish": Publish,
     "ckan": CkanTarget,
     "huggingface": HuggingFaceTarget,

@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +33,7 @@ from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
 
 THUMBNAILS = 12
+_STRIP = "figures/strip.jpg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +62,52 @@ def write_card(snapshot: Snapshot) -> str:
     if not snapshot.lake.exists(key):
         made = tables(snapshot)
         links: dict[str, str] = {}
-        for name, data in pictures(snapshot, made.statistics).items():
-            snapshot.lake.put(f"{folder}/{name}", data)
+        for name in pictures(snapshot, made.statistics):
             links[Path(name).stem] = name
         card = render_card(snapshot.version, snapshot.root, made.statistics, made.files, links)
         snapshot.lake.put(key, card.encode())
     return key
 
 
+def card_problems(snapshot: Snapshot) -> list[str]:
+    """What the card of a snapshot leaves out, one sentence each."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    try:
+        text = lake.get(f"{folder}/README.md").decode()
+    except NotFoundError:
+        return [f"{snapshot.version.ref} has no card; materialize dataset_card"]
+    root = snapshot.root
+    said = {
+        "its snapshot id": snapshot.version.snapshot_id,
+        "its content id": root.content_id,
+        "its number of photographs": f"{root.counts.photos:,}",
+        **{f"the licence {code}": code for code in root.counts.licenses},
+    }
+    missing = [
+        f"the card does not name {what} ({value})" for what, value in said.items() if value not in text
+    ]
+    shown = re.findall(r"\]\((figures/[\w./-]+)\)", text)
+    lost = [
+        f"the card shows {name}, which is not there" for name in shown if not lake.exists(f"{folder}/{name}")
+    ]
+    return [*missing, *lost]
+
+
 def pictures(snapshot: Snapshot, statistics: Statistics) -> dict[str, bytes]:
-    """The card's figures and thumbnails: bytes by file name."""
+    """The card's figures and thumbnails in its lake, made unless they are there: bytes by file name."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    if lake.exists(f"{folder}/{_STRIP}"):
+        return {key.removeprefix(f"{folder}/"): lake.get(key) for key in lake.list(f"{folder}/figures")}
     # matplotlib takes most of a second to import, and most commands draw nothing.
     from lakehouse.catalog.plots import figures
 
     samples = snapshot.samples(shuffle=True, seed=0)
     strip = thumbnail_strip([samples[place].image for place in range(min(THUMBNAILS, len(samples)))])
-    drawn = {f"figures/{name}.png": data for name, data in figures(statistics).items()}
-    return {"figures/strip.jpg": strip, **drawn}
+    # Last: the strip says that the others are there.
+    drawn = {**{f"figures/{name}.png": data for name, data in figures(statistics).items()}, _STRIP: strip}
+    for name, data in drawn.items():
+        lake.put(f"{folder}/{name}", data)
+    return drawn
 
 
 def tables(snapshot: Snapshot) -> Described:

@@ -9,16 +9,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
 
 from lakehouse.errors import LakeError
 from lakehouse.images.answers import Outcome
 from lakehouse.images.schema import LEDGER, polars_schema, table
 from lakehouse.lake import Lake
+
+if TYPE_CHECKING:
+    # Imported where it is used: a code location that only declares assets loads without it.
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
 
 _KEY = "ledger"
 # Unless told otherwise, Delta drops log entries after 30 days at a checkpoint, and versions with them.
@@ -71,7 +75,7 @@ class Ledger:
         """
         ids = photo_ids["photo_id"] if isinstance(photo_ids, pl.DataFrame) else photo_ids
         wanted = ids.cast(pl.Int64).drop_nulls().unique().rename("photo_id")
-        if wanted.is_empty() or not DeltaTable.is_deltatable(self._uri, self._options):
+        if wanted.is_empty() or not self._exists():
             return pl.DataFrame(schema=polars_schema(LEDGER))
         rows = pl.scan_delta(self._table())
         return (
@@ -90,7 +94,7 @@ class Ledger:
 
     def stored_bytes(self, source: str, rendition: str) -> tuple[int, int]:
         """How many photos of a source are stored in a rendition, and their bytes together."""
-        if not DeltaTable.is_deltatable(self._uri, self._options):
+        if not self._exists():
             return 0, 0
         stored = pl.scan_delta(self._table()).filter(
             pl.col("source") == source,
@@ -105,6 +109,8 @@ class Ledger:
 
         `shard` is where the images of those rows are that have a digest and name no shard themselves.
         """
+        from deltalake.exceptions import DeltaError
+
         if not rows:
             return
         ordered = sorted(rows, key=lambda row: (row.source, row.rendition, row.photo_id))
@@ -124,7 +130,9 @@ class Ledger:
                 time.sleep(0.05 * attempt)
 
     def _append(self, rows: pa.Table) -> None:
-        if not DeltaTable.is_deltatable(self._uri, self._options):
+        from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+        if not self._exists():
             DeltaTable.create(
                 self._uri,
                 LEDGER,
@@ -137,9 +145,18 @@ class Ledger:
             self._table(), rows, mode="append", commit_properties=CommitProperties(max_commit_retries=20)
         )
 
+    def _exists(self) -> bool:
+        from deltalake import DeltaTable
+
+        return DeltaTable.is_deltatable(self._uri, self._options)
+
     def _table(self) -> DeltaTable:
+        from deltalake import DeltaTable
+
         return DeltaTable(self._uri, storage_options=self._options)
 
 
 def _lost_race(error: DeltaError) -> bool:
+    from deltalake.exceptions import CommitFailedError
+
     return isinstance(error, CommitFailedError) or "already exists" in str(error)

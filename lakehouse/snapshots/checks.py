@@ -77,6 +77,19 @@ def leaks(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root) -> Iter
         yield f"{twice[0]} photos are in the snapshot twice (for example {twice[1]})"
 
 
+def moved(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root, before: Root) -> Iterator[str]:
+    """Photos that are in another split than in the version before; a different salt or other shares are a
+    different dataset, of which nothing is promised."""
+    if (root.split_salt, root.parameters["splits"]) != (before.split_salt, before.parameters["splits"]):
+        return
+    for photo_id, old, new, count in connection.execute(f"""
+        SELECT min(photo_id), b.split, a.split, count(*)
+        FROM ({manifest_sql(lake, root)}) a JOIN ({manifest_sql(lake, before)}) b USING (photo_id)
+        WHERE a.split <> b.split AND a.observation_uuid = b.observation_uuid GROUP BY ALL ORDER BY ALL
+    """).fetchall():
+        yield f"{count} photos moved from {old} to {new} (for example {photo_id})"
+
+
 def shared_bytes(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root) -> Iterator[str]:
     """Identical image bytes in more than one split."""
     for digest, photos, splits in connection.execute(f"""
