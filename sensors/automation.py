@@ -212,6 +212,7 @@ def _hand_over(
         run_status=dg.DagsterRunStatus.SUCCESS,
         monitored_jobs=[*after],
         request_job=then,
+        minimum_interval_seconds=10,
         description=f"Starts {then.name} when an automated {after[0].name} succeeded and left it work.",
     )
     def follow(context: dg.RunStatusSensorContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
