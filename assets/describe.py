@@ -9,7 +9,8 @@ import polars as pl
 import pyarrow as pa
 from PIL import Image
 
-from lakehouse.catalog.thumbnails import thumbnail_strip
+from lakehouse.catalog.bars import label_bars
+from lakehouse.catalog.thumbnails import contact_sheet, thumbnail_strip
 from lakehouse.images.report import FetchReport
 from lakehouse.licences import LICENCES
 from lakehouse.snapshots.diff import Diff
@@ -73,9 +74,12 @@ def licence_table(counts: Mapping[str, int]) -> dg.TableMetadataValue:
 
 def picture(data: bytes, text: str) -> dg.MarkdownMetadataValue:
     """An image shown in place, made small: an event carries it, and keeps it for ever."""
-    data = _small(data)
-    kind = "png" if data.startswith(b"\x89PNG") else "webp" if data[8:12] == b"WEBP" else "jpeg"
-    return dg.MetadataValue.md(f"![{text}](data:image/{kind};base64,{base64.b64encode(data).decode()})")
+    return dg.MetadataValue.md(_embedded(_small(data), text))
+
+
+def _embedded(data: bytes, text: str) -> str:
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"![{text}](data:image/{kind};base64,{base64.b64encode(data).decode()})"
 
 
 def _small(data: bytes) -> bytes:
@@ -127,6 +131,17 @@ def diff_table(found: Diff, most: int = 50) -> dg.TableMetadataValue:
     )
 
 
-def thumbnails(images: Sequence[bytes], side: int = 96) -> dg.MarkdownMetadataValue:
-    """A strip of small pictures."""
-    return picture(thumbnail_strip(images[:THUMBNAILS], side), "thumbnails")
+def sheet(pictures: Sequence[tuple[bytes, str]]) -> dg.MarkdownMetadataValue:
+    """Pictures with a caption under each."""
+    images, captions = zip(*pictures, strict=True)
+    return picture(contact_sheet(images, captions, columns=3), "pictures")
+
+
+def partition_pictures(
+    labels: Sequence[tuple[str, int]], images: Sequence[bytes]
+) -> dg.MarkdownMetadataValue:
+    """Photos by label, and a strip of a few of them; together, as the page shows pictures on a click."""
+    shown = [_embedded(label_bars(labels), "photos selected by label")] if labels else []
+    if images:
+        shown.append(_embedded(thumbnail_strip(images[:THUMBNAILS], side=64), "some of the photographs"))
+    return dg.MetadataValue.md("\n\n".join(shown) or "no photographs")

@@ -15,6 +15,7 @@ from lakehouse.lake import Lake
 from lakehouse.snapshots import checks, refs
 from lakehouse.snapshots.build import SnapshotBuild, build_snapshot
 from lakehouse.snapshots.diff import diff
+from lakehouse.snapshots.duplicates import Duplicates, duplicates, examples
 from lakehouse.snapshots.model import fates
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.snapshots.schema import MANIFEST
@@ -47,7 +48,9 @@ def build_snapshot_asset(campaign: Campaign, retry: dg.RetryPolicy | None = None
         with told_plainly():
             opened = lake.open()
             with open_source(campaign.source, opened) as source, duckdb.on(opened) as connection:
-                built = build_snapshot(opened, campaign, source.name, source.reference_url, connection)
+                built = build_snapshot(
+                    opened, campaign, source.name, source.reference_url, connection, context.run_id
+                )
                 changes = _changes(connection, opened, built)
         context.log.info(f"{built.version.ref}: {'new version' if built.created else 'nothing new'}")
         return dg.MaterializeResult(
@@ -97,8 +100,7 @@ def _described(snapshot: Snapshot) -> dict[str, dg.MetadataValue | int | str]:
 
 
 def build_snapshot_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
-    """The checks of `<campaign>/snapshot`; all but the last keep a bad snapshot from being described or
-    published."""
+    """The checks of `<campaign>/snapshot`; they keep a bad snapshot from being described or published."""
     asset = asset_key(campaign.name, "snapshot")
 
     @dg.asset_check(
@@ -128,12 +130,52 @@ def build_snapshot_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
             problems = list(checks.leaks(connection, newest.lake, newest.root))
         return verdict(problems, "each observation and each photo is in one split")
 
-    @dg.asset_check(asset=asset, description="No two splits share an image byte for byte.")
+    @dg.asset_check(asset=asset, blocking=True, description="No two splits share an image byte for byte.")
     def no_copies_across_splits(lake: LakeResource, duckdb: LakeDuckDB) -> dg.AssetCheckResult:
         newest = newest_snapshot(lake.open(), campaign.name)
         with duckdb.on(newest.lake) as connection:
             problems = list(checks.shared_bytes(connection, newest.lake, newest.root))
-        return verdict(problems, "no image is in two splits", dg.AssetCheckSeverity.WARN)
+            found = duplicates(connection, newest.lake, newest.root) if problems else None
+        shown = examples(newest, found.flagged("cross_split")) if found else []
+        return verdict(
+            problems,
+            "no image is in two splits",
+            metadata={"pictures": describe.sheet(shown)} if shown else None,
+        )
+
+    copies = {
+        ("cross_label", "exact"): dg.AssetCheckSpec(
+            "no_copies_across_labels", asset=asset, description="No image is under two labels byte for byte."
+        ),
+        ("cross_split", "near"): dg.AssetCheckSpec(
+            "no_near_copies_across_splits",
+            asset=asset,
+            description="No two splits share images that look alike.",
+        ),
+    }
+
+    @dg.multi_asset_check(
+        name=f"{identifier(campaign.name)}_copies", can_subset=True, specs=[*copies.values()]
+    )
+    def copies_found(
+        context: dg.AssetCheckExecutionContext, lake: LakeResource, duckdb: LakeDuckDB
+    ) -> Iterator[dg.AssetCheckResult]:
+        newest = newest_snapshot(lake.open(), campaign.name)
+        with duckdb.on(newest.lake) as connection:
+            found = duplicates(connection, newest.lake, newest.root)
+        yield from chosen(context, copy_results(newest, found))
+
+    def copy_results(newest: Snapshot, found: Duplicates) -> Iterator[dg.AssetCheckResult]:
+        for (flag, kind), spec in copies.items():
+            problems = list(checks.copied(found, flag, kind))
+            shown = examples(newest, found.flagged(flag, kind)) if problems else []
+            yield verdict(
+                problems,
+                f"none among {newest.root.counts.photos:,} photos",
+                dg.AssetCheckSeverity.WARN,
+                check=spec.key,
+                metadata={"pictures": describe.sheet(shown)} if shown else None,
+            )
 
     @dg.asset_check(
         asset=asset, blocking=True, description="No photo moved to another split since the version before."
@@ -144,7 +186,7 @@ def build_snapshot_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
             return verdict([], f"{newest.version.ref} is the first version")
         before = refs.read_root(newest.lake, newest.version.parent)
         with duckdb.on(newest.lake) as connection:
-            problems = list(checks.moved(connection, newest.lake, newest.root, before))
+            problems = list(checks.moved_samples(connection, newest.lake, before, newest.root))
         return verdict(problems, "every photo is in the split it was in")
 
     @dg.asset_check(asset=asset, description="The version did not lose a notable share of its photos.")
@@ -165,6 +207,7 @@ def build_snapshot_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
         counts_add_up,
         splits_do_not_leak,
         no_copies_across_splits,
+        copies_found,
         splits_are_stable,
         photos_did_not_shrink,
     ]

@@ -69,7 +69,7 @@ def shrunken(release: RawRelease, earlier: RawRelease | None, table: str) -> Ite
 def uncounted(release: RawRelease, table: str) -> Iterator[str]:
     """Whether lines of `table` were lost between the file and the lake."""
     report = release.table(table)
-    found = report.rows + report.rejected + report.blank + 1
+    found = report.rows + report.rejected + report.blank + report.taken_back + 1
     if found != report.lines:
         yield (
             f"{table} has {report.lines:,} lines, but {found:,} are accounted for (rows, rejected, blank, "

@@ -25,7 +25,7 @@ from lakehouse.images.schema import INDEX
 from lakehouse.lake import Lake
 from lakehouse.metadata.partitions import load_plan
 from lakehouse.metadata.schema import SELECTION
-from lakehouse.metadata.selection import selection_key
+from lakehouse.metadata.selection import label_counts, selection_key
 from lakehouse.progress import shown_by, task
 from lakehouse.settings import Settings
 from lakehouse.sources import open_source, source_name_of
@@ -266,6 +266,6 @@ def _shards_event(campaign: Campaign, lake: Lake, built: PartitionBuild) -> dg.A
             if fetch and fetch.seconds
             else 0.0,
             **({"not stored": describe.failure_table(fetch)} if fetch and fetch.by_reason else {}),
-            **({"thumbnails": describe.thumbnails(images, side=64)} if images else {}),
+            "pictures": describe.partition_pictures(label_counts(lake, campaign.name, built.key), images),
         },
     )

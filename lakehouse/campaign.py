@@ -139,10 +139,11 @@ class Where(_Part):
 
 class PerLabel(_Part):
     """Bounds on the number of photos of one label; photos above `max` are dropped by hash, the lowest
-    stay."""
+    stay. A label that has fewer than `min_per_split` photos in some split is left out."""
 
     min: int = Field(1, ge=1)
     max: int | None = Field(None, ge=1)
+    min_per_split: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> PerLabel:
@@ -180,6 +181,22 @@ class ImageSpec(_Part):
             return self.size
         side = [str(self.max_side)] if self.max_side else []
         return "-".join([self.size, *side, self.format or "jpeg", f"q{self.quality}"])
+
+
+class Dedupe(_Part):
+    """Which copies of a picture are left out: none, those of the same bytes, or those that look the same too.
+
+    `distance` is how many of the 64 bits of two pictures' difference hashes may differ.
+    """
+
+    rule: Literal["none", "exact", "near"] = "none"
+    distance: int | None = Field(None, ge=0, le=8)
+
+    @model_validator(mode="after")
+    def _distance_of_near(self) -> Dedupe:
+        if self.distance is not None and self.rule != "near":
+            raise ValueError("'distance' needs 'rule: near'")
+        return self
 
 
 class Coordinates(_Part):
@@ -251,11 +268,33 @@ class Campaign(_Part):
     coordinates: Coordinates = Coordinates()
     partition: PartitionSpec = PartitionSpec()
     splits: dict[str, float] = Field({"train": 0.8, "val": 0.1, "test": 0.1}, min_length=1)
+    splits_group_by: Literal["observation", "observer"] = "observation"
+    dedupe: Dedupe = Dedupe()
     gate: Gate = Gate()
     freshness: Freshness = Freshness()
     publish: Publish = Publish()
 
     _path: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _group_by_beside_shares(cls, values: Any) -> Any:
+        """`splits.group_by` stands among the shares in the file, and beside them here."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if "splits_group_by" in values:
+            raise ValueError("unknown key 'splits_group_by'; write it as splits: {..., group_by: observer}")
+        splits = values.get("splits")
+        if isinstance(splits, dict) and "group_by" in splits:
+            values["splits_group_by"] = splits["group_by"]
+            values["splits"] = {name: share for name, share in splits.items() if name != "group_by"}
+        return values
+
+    @field_validator("dedupe", mode="before")
+    @classmethod
+    def _rule_alone(cls, dedupe: Any) -> Any:
+        return {"rule": dedupe} if isinstance(dedupe, str) else dedupe
 
     @field_validator("label")
     @classmethod
@@ -318,6 +357,10 @@ class Campaign(_Part):
             taxon.model_dump(mode="json", by_alias=True) if isinstance(taxon, Subtree) else taxon
             for taxon in self.wanted
         ]
+        if self.splits_group_by != "observation":
+            values["splits_group_by"] = self.splits_group_by
+        if self.dedupe.rule != "none":
+            values["dedupe"] = self.dedupe.model_dump(mode="json")
         if self.taxa_missing != "error":
             values["taxa_missing"] = self.taxa_missing
         # A mirror serves the same photographs under the same ids, so its address decides nothing.
@@ -415,7 +458,10 @@ def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
         error.errors(include_url=False),
         key=lambda item: (item["type"] == "extra_forbidden", len(item["loc"])),
     )
-    place, line = _locate(node, problem["loc"])
+    loc = problem["loc"]
+    if loc[:1] == ("splits_group_by",):
+        loc = ("splits", "group_by")
+    place, line = _locate(node, loc)
     name = ".".join(place) or "campaign"
     kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from assets import build_campaign, build_source
+from assets import build_campaign, build_removal_job, build_source
 from assets.failures import RETRY
 from lakehouse.campaign import Campaign, load_campaigns
 from lakehouse.settings import Settings, load_settings
 from lakehouse.sources import source_name_of
 from resources import build_resources
-from sensors import build_automation, build_failure_sensor
+from sensors import build_automation, build_failure_sensor, build_removal_sensor
 
 
 def build_definitions(
@@ -28,6 +28,7 @@ def build_definitions(
     sources = [build_source(address, retry) for _, address in sorted(addresses.items())]
     built = [(campaign, build_campaign(campaign, settings, retry)) for campaign in campaigns]
     automation = [build_automation(campaign, assets, settings) for campaign, assets in built]
+    removals = build_removal_job()
     return dg.Definitions(
         assets=[
             *(asset for source in sources for asset in source.assets),
@@ -37,8 +38,12 @@ def build_definitions(
             *(check for source in sources for check in source.checks),
             *(check for _, campaign in built for check in campaign.checks),
         ],
-        jobs=[job for _, campaign in built for job in campaign.jobs],
-        sensors=[*(sensor for part in automation for sensor in part.sensors), build_failure_sensor()],
+        jobs=[*(job for _, campaign in built for job in campaign.jobs), removals],
+        sensors=[
+            *(sensor for part in automation for sensor in part.sensors),
+            build_removal_sensor(removals),
+            build_failure_sensor(),
+        ],
         schedules=[schedule for part in automation for schedule in part.schedules],
         resources=build_resources(settings),
         # A process for each step of a run would cost seconds a step; the work uses its own threads.

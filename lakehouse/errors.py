@@ -52,6 +52,10 @@ class NotFoundError(LakeError):
     """A named snapshot, version, release or object is not in the lake."""
 
 
+class WithdrawnError(NotFoundError):
+    """A snapshot was withdrawn because photos were taken out of it; the message names its successor."""
+
+
 class GateError(LakehouseError):
     """A campaign's gate was exceeded: the work done so far is saved, and the run counts as failed."""
 

@@ -3,5 +3,6 @@ is there is looked after, and a monthly schedule is the backstop."""
 
 from sensors.automation import CampaignAutomation, build_automation
 from sensors.failures import build_failure_sensor
+from sensors.removals import build_removal_sensor
 
-__all__ = ["CampaignAutomation", "build_automation", "build_failure_sensor"]
+__all__ = ["CampaignAutomation", "build_automation", "build_failure_sensor", "build_removal_sensor"]

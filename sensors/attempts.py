@@ -1,4 +1,4 @@
-"""The decision behind every sensor that watches a state: pure, so that it can be tested without Dagster.
+"""The decision behind every sensor that watches a state: pure, so that it can be tested by itself.
 
 A sensor that only reacts to a change loses it when the run it started fails. These look at what is still to
 be done, and count how often it was tried, so that nothing is lost and nothing storms.
@@ -6,7 +6,21 @@ be done, and count how often it was tried, so that nothing is lost and nothing s
 
 from dataclasses import dataclass
 
+import dagster as dg
+
 MOST = 3
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def under_way(instance: dg.DagsterInstance, *jobs: str) -> bool:
+    """Whether a run of one of the jobs is queued or under way."""
+    return any(instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=UNDER_WAY)) for name in jobs)
 
 
 @dataclass(frozen=True, slots=True)

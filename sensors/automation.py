@@ -24,7 +24,7 @@ from lakehouse.metadata.state import STEPS, steps_to_do
 from lakehouse.settings import Settings
 from lakehouse.sources import open_source, source_name_of
 from resources.lake import LakeResource
-from sensors.attempts import decide
+from sensors.attempts import decide, under_way
 
 AUTOMATED = {"automation": "refresh"}
 # The dump appeared on the 27th whenever it was dated; nobody promises the day, and the sensor watches for it
@@ -32,13 +32,6 @@ AUTOMATED = {"automation": "refresh"}
 MONTHLY = "0 3 28 * *"
 NIGHTLY = "30 1 * * *"
 WEEKLY = "0 5 * * 1"
-UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 # Keys in one request to Dagster's storage, so that a tick stays far below its minute.
 _BATCH = 5_000
 
@@ -231,6 +224,4 @@ def _hand_over(
 
 
 def _running(instance: dg.DagsterInstance, *jobs: Job) -> bool:
-    """Whether a run of one of the jobs is queued or under way, or one of assets by hand."""
-    names = [job.name for job in jobs]
-    return any(instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=UNDER_WAY)) for name in names)
+    return under_way(instance, *(job.name for job in jobs))

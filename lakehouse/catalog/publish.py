@@ -28,9 +28,11 @@ from lakehouse.catalog.thumbnails import thumbnail_strip
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import Lake
 from lakehouse.settings import Settings
+from lakehouse.snapshots import refs
 from lakehouse.snapshots.export import write_manifest
 from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
+from lakehouse.snapshots.seal import seal
 
 THUMBNAILS = 12
 _STRIP = "figures/strip.jpg"
@@ -51,6 +53,7 @@ def describe_snapshot(snapshot: Snapshot) -> str:
         made = tables(snapshot)
         document = describe(snapshot.version, snapshot.root, made.statistics, made.files)
         snapshot.lake.put(key, to_json(document))
+        seal(snapshot.lake, catalog_folder(snapshot.version))
     return key
 
 
@@ -66,7 +69,24 @@ def write_card(snapshot: Snapshot) -> str:
             links[Path(name).stem] = name
         card = render_card(snapshot.version, snapshot.root, made.statistics, made.files, links)
         snapshot.lake.put(key, card.encode())
+        seal(snapshot.lake, folder)
     return key
+
+
+def describe_again(lake: Lake) -> list[str]:
+    """Describe the versions that photos were taken out of and that lost their description with them; returns
+    their names."""
+    described = []
+    for campaign in refs.campaigns(lake):
+        for version in refs.versions(lake, campaign):
+            snapshot = Snapshot(lake, version)
+            folder = catalog_folder(version)
+            missing = not lake.exists(f"{folder}/croissant.json") or not lake.exists(f"{folder}/README.md")
+            if version.redacts and missing and snapshot.root.counts.photos:
+                describe_snapshot(snapshot)
+                write_card(snapshot)
+                described.append(version.ref)
+    return described
 
 
 def card_problems(snapshot: Snapshot) -> list[str]:

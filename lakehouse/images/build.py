@@ -30,6 +30,7 @@ from lakehouse.images.uploads import abort_abandoned
 from lakehouse.lake import Lake
 from lakehouse.progress import task
 from lakehouse.settings import Settings
+from lakehouse.tombstones import Tombstones, load_tombstones
 
 __all__ = ["SHARD_PHOTOS", "FetchReport", "failed_share", "store_photos"]
 
@@ -83,13 +84,14 @@ def store_photos(
     tally = Tally(requested=wanted.height)
     settled = found.filter(pl.col("outcome").is_not_null() & (pl.col("outcome") != Outcome.FAILED.value))
     tally.add_known(settled)
+    tombstones = load_tombstones(lake)
     settings = settings or lake.settings
     fetcher = fetcher or _shared_fetcher(settings)
     checker = Checker(image, settings.check)
     with task("photos", wanted.height, "photo") as shown, closing(Pulse(shown, tally)) as pulse:
         pulse.beat(settled.height)
         for part in _slices(found):
-            work = _Slice(source_name, image, part, tally, pulse, checker)
+            work = _Slice(source_name, image, part, tally, pulse, checker, tombstones)
             with spooling(lake, part["photo_id"]) as spool:
                 rows = work.fetch(fetcher, spool)
                 shard = spool.publish(lake, image.slug)
@@ -110,7 +112,9 @@ class _Slice:
         tally: Tally,
         pulse: Pulse,
         checker: Checker,
+        tombstones: Tombstones,
     ) -> None:
+        self._tombstones = tombstones
         self._source_name, self._image = source_name, image
         self._photos, self._tally, self._pulse, self._checker = photos, tally, pulse, checker
         # What an earlier run recorded of a photo that failed then: when it was first tried, how often.
@@ -126,6 +130,7 @@ class _Slice:
         requests = [
             PhotoRequest(photo_id, url)
             for photo_id, url in self._photos.select("photo_id", "url").iter_rows()
+            if not self._tombstones.of_photo(photo_id)
         ]
         again: list[PhotoRequest] = []
         for answer, checked in self._checker.checked(fetcher, requests):
@@ -147,6 +152,9 @@ class _Slice:
         """Spool what came; its row, but for the shard."""
         photo_id, now = answer.request.photo_id, datetime.now(UTC)
         first_at, attempts = self._before.get(photo_id, (now, 0))
+        if not isinstance(checked, Problem) and self._tombstones.of_image(checked[1].sha256):
+            # The picture that was taken back, uploaded again under another id.
+            checked = Problem(Outcome.REFUSED, "taken_back")
         stored = None if isinstance(checked, Problem) else checked[1]
         if isinstance(checked, Problem):
             spool.leave_out(photo_id)

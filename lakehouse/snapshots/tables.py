@@ -26,7 +26,7 @@ _COLUMNS = {
     "label": "t.label",
     "taxon_rank": "t.taxon_rank",
     **{rank: f't."{rank}"' for rank in ("kingdom", "phylum", "class", "order", "family", "genus")},
-    "taxon_id": "r.taxon_id",
+    "taxon_id": "l.taxon_id",
     "license": "l.license",
     "license_url": "c.url",
     "creator": "r.creator",
