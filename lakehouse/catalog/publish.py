@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -47,6 +48,7 @@ from lakehouse.snapshots.verify import verify
 
 CITATIONS = ("CITATION.cff", "datacite.json", "dataset.jsonld")
 _EARLIER = 12  # versions that an entry links to
+_LAST = "figures/rank_abundance.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +75,11 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
     card's key. `page` is the dataset's landing page."""
     lake, folder = snapshot.lake, catalog_folder(snapshot.version)
     key, made = f"{folder}/README.md", tables(snapshot)
-    write_citations(snapshot)
+    cited = write_citations(snapshot)
     if not lake.exists(key):
-        manifest = pl.scan_parquet(
-            lake.uri(f"{folder}/manifest.parquet"), storage_options=lake.storage_options
-        )
-        photographs = shown(manifest, made.statistics)
+        photographs = shown(_manifest(snapshot), made.statistics)
         links: dict[str, str] = {}
-        drawn = pictures(made.statistics, photographs, images(snapshot, photographs))
-        for name, data in drawn.items():
-            lake.put(f"{folder}/{name}", data)
+        for name in illustrate(snapshot, made.statistics):
             links[Path(name).stem] = name
         card = render_card(
             snapshot.version,
@@ -95,7 +92,9 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
             changed=changed_labels(snapshot),
         )
         lake.put(key, card.encode())
-        seal(lake, folder)
+    elif not cited:
+        return key
+    seal(lake, folder)
     return key
 
 
@@ -112,9 +111,9 @@ def changed_labels(snapshot: Snapshot) -> tuple[LabelChanges, ...]:
         return diff(connection, snapshot.lake, before, snapshot.root).labels
 
 
-def write_citations(snapshot: Snapshot) -> None:
+def write_citations(snapshot: Snapshot) -> bool:
     """Write `CITATION.cff`, `datacite.json` and `dataset.jsonld` for a snapshot in its lake, unless they are
-    there."""
+    there; whether any was not."""
     folder = catalog_folder(snapshot.version)
     missing = [name for name in CITATIONS if not snapshot.lake.exists(f"{folder}/{name}")]
     if missing:
@@ -122,6 +121,7 @@ def write_citations(snapshot: Snapshot) -> None:
         written = citations(snapshot, made.statistics, made.files)
         for name in missing:
             snapshot.lake.put(f"{folder}/{name}", written[name])
+    return bool(missing)
 
 
 def citations(
@@ -133,6 +133,60 @@ def citations(
     found = dataset_jsonld(version, root, statistics, files, page=page)
     cited = citation_cff(version, root, statistics, page=page)
     return dict(zip(CITATIONS, (cited, to_json(registered), to_json(found)), strict=True))
+
+
+def is_described(snapshot: Snapshot) -> bool:
+    """Whether the lake holds the whole description of this very snapshot."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    try:
+        listed = json.loads(lake.get(f"{folder}/files.json"))
+    except (NotFoundError, ValueError):
+        return False
+    whole = all(lake.exists(f"{folder}/{name}") for name in ("croissant.json", "README.md"))
+    return whole and isinstance(listed, dict) and listed.get("snapshot_id") == snapshot.version.snapshot_id
+
+
+def card_problems(snapshot: Snapshot) -> list[str]:
+    """What the card of a snapshot leaves out, one sentence each."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    try:
+        text = lake.get(f"{folder}/README.md").decode()
+    except NotFoundError:
+        return [f"{snapshot.version.ref} has no card; materialize dataset_card"]
+    root = snapshot.root
+    said = {
+        "its snapshot id": snapshot.version.snapshot_id,
+        "its content id": root.content_id,
+        "its number of photographs": f"{root.counts.photos:,}",
+        **{f"the licence {code}": code for code in root.counts.licenses},
+    }
+    missing = [
+        f"the card does not name {what} ({value})" for what, value in said.items() if value not in text
+    ]
+    shown = re.findall(r"\]\((figures/[\w./-]+)\)", text)
+    lost = [
+        f"the card shows {name}, which is not there" for name in shown if not lake.exists(f"{folder}/{name}")
+    ]
+    return [*missing, *lost]
+
+
+def illustrate(snapshot: Snapshot, statistics: Statistics) -> dict[str, bytes]:
+    """The card's figures and small pictures in its lake, drawn unless they are there: bytes by file name."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    if lake.exists(f"{folder}/{_LAST}"):
+        return {key.removeprefix(f"{folder}/"): lake.get(key) for key in lake.list(f"{folder}/figures")}
+    photographs = shown(_manifest(snapshot), statistics)
+    drawn = pictures(statistics, photographs, images(snapshot, photographs))
+    # Last: this one says that the others are there.
+    for name in sorted(drawn, key=lambda name: name == _LAST):
+        lake.put(f"{folder}/{name}", drawn[name])
+    return drawn
+
+
+def _manifest(snapshot: Snapshot) -> pl.LazyFrame:
+    lake = snapshot.lake
+    uri = lake.uri(f"{catalog_folder(snapshot.version)}/manifest.parquet")
+    return pl.scan_parquet(uri, storage_options=lake.storage_options)
 
 
 def tables(snapshot: Snapshot) -> Described:
@@ -260,8 +314,7 @@ def publish_to_ckan(snapshot: Snapshot, target: CkanTarget, settings: Settings) 
     raises CatalogError."""
 
     def problems() -> Sequence[str]:
-        with snapshot.lake.connect() as connection:
-            return verify(connection, snapshot.lake, snapshot.root).problems
+        return verify(snapshot.lake, snapshot.version.ref).problems
 
     return ckan.publish(*_announced(snapshot), target, settings, problems)
 
@@ -283,16 +336,8 @@ def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settin
     CatalogError
         As `publish_to_ckan`; the lake is in order then, and the entry is not.
     """
+    _describe_again(lake, campaign)
     versions = refs.versions(lake, campaign)
-    there = {catalog_folder(version): version for version in versions}
-    for name in lake.folders(f"catalog/{campaign}"):
-        folder = f"catalog/{campaign}/{name}"
-        if folder not in there:
-            erase(lake, folder)
-            continue
-        snapshot = Snapshot(lake, there[folder])
-        describe_snapshot(snapshot)
-        write_card(snapshot)
     if target is None:
         return None
     if not versions:
@@ -302,6 +347,27 @@ def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settin
     describe_snapshot(newest)
     write_card(newest)
     return publish_to_ckan(newest, target, settings)
+
+
+def describe_again(lake: Lake) -> list[str]:
+    """After photographs were taken out of a lake: erase the descriptions of versions that are gone, and make
+    those again that were erased with the photographs; returns the versions described."""
+    return [ref for campaign in refs.campaigns(lake) for ref in _describe_again(lake, campaign)]
+
+
+def _describe_again(lake: Lake, campaign: str) -> list[str]:
+    versions, described = refs.versions(lake, campaign), []
+    kept = {f"catalog/{campaign}/{name}" for name in lake.folders(f"catalog/{campaign}")}
+    for folder in sorted(kept - {catalog_folder(version) for version in versions}):
+        erase(lake, folder)
+    for version in versions:
+        snapshot = Snapshot(lake, version)
+        stale = version.redacts or catalog_folder(version) in kept
+        if stale and snapshot.root.counts.photos and not is_described(snapshot):
+            describe_snapshot(snapshot)
+            write_card(snapshot)
+            described.append(version.ref)
+    return described
 
 
 def ckan_differences(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> list[str]:
