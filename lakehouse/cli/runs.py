@@ -23,7 +23,6 @@ from lakehouse.snapshots import refs
 from lakehouse.snapshots.model import Version
 from lakehouse.sources import open_source, source_name_of
 
-
 if TYPE_CHECKING:
     import dagster as dg
 
