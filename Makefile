@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo ui test test-slow bench-images bench-metadata format test-ckan test-s3 lock clean
+.PHONY: demo ui test test-slow bench-images bench-metadata format test-ckan test-s3 test-browser lock clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements.lock pyproject.toml
@@ -30,7 +30,7 @@ test: $(STAMP)  ## lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not ckan and not s3"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not ckan and not s3 and not browser"
 
 test-slow: $(STAMP)  ## tests that take minutes
 	$(BIN)/pytest -m slow
@@ -40,6 +40,9 @@ test-ckan: $(STAMP)  ## against the CKAN at LAKEHOUSE_CKAN_URL, with LAKEHOUSE_C
 
 test-s3: $(STAMP)  ## against the S3 server at LAKEHOUSE_S3_ENDPOINT, with AWS_*
 	$(BIN)/pytest -m s3
+
+test-browser: $(STAMP)  ## pages in a real Chromium
+	$(BIN)/pytest -m browser
 
 bench-images: $(STAMP)  ## the image engine against wrk, a C loop and img2dataset (ARGS="--images 2000 --rounds 1")
 	$(BIN)/python benchmarks/images $(ARGS)

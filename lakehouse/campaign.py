@@ -155,10 +155,11 @@ class Where(_Part):
 
 class PerLabel(_Part):
     """Bounds on the number of photos of one label; photos above `max` are dropped by hash, the lowest
-    stay."""
+    stay. A label that has fewer than `min_per_split` photos in some split is left out."""
 
     min: int = Field(1, ge=1)
     max: int | None = Field(None, ge=1)
+    min_per_split: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> PerLabel:
@@ -198,6 +199,22 @@ class ImageSpec(_Part):
         return "-".join([self.size, *side, self.format or "jpeg", f"q{self.quality}"])
 
 
+class Dedupe(_Part):
+    """Which copies of a picture are left out: none, those of the same bytes, or those that look the same too.
+
+    `distance` is how many of the 64 bits of two pictures' difference hashes may differ.
+    """
+
+    rule: Literal["none", "exact", "near"] = "none"
+    distance: int | None = Field(None, ge=0, le=8)
+
+    @model_validator(mode="after")
+    def _distance_of_near(self) -> Dedupe:
+        if self.distance is not None and self.rule != "near":
+            raise ValueError("'distance' needs 'rule: near'")
+        return self
+
+
 class Coordinates(_Part):
     """How coarsely places are published: decimals of a degree (1 is about 11 km)."""
 
@@ -216,6 +233,19 @@ class Gate(_Part):
     max_failed: float = Field(0.02, ge=0, le=1)
 
 
+class Freshness(_Part):
+    """How many days old the dump behind the dataset may be before Dagster warns, and before it fails."""
+
+    warn_days: int = Field(40, ge=1)
+    fail_days: int = Field(60, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Freshness:
+        if self.warn_days >= self.fail_days:
+            raise ValueError(f"'warn_days' ({self.warn_days}) must be below 'fail_days' ({self.fail_days})")
+        return self
+
+
 class CkanTarget(_Part):
     """The CKAN organisation that owns the entry."""
 
@@ -224,9 +254,21 @@ class CkanTarget(_Part):
 
 
 class HuggingFaceTarget(_Part):
-    """The dataset repository on the Hub."""
+    """The dataset repository on the Hub; `<repo>-metadata` beside it has the manifest."""
 
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    # Source: the Hub's rule for names, less the nine characters of "-metadata".
+    repo: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=87)
+    private: bool = False
+
+    @field_validator("repo")
+    @classmethod
+    def _named(cls, repo: str) -> str:
+        if "--" in repo or ".." in repo or repo.endswith((".git", "-", ".")):
+            raise ValueError(
+                f"{repo!r} has '--' or '..', or ends in '.git', '-' or '.'; the Hub refuses that"
+            )
+
+        return repo
 
 
 class Publish(_Part):
@@ -254,10 +296,33 @@ class Campaign(_Part):
     coordinates: Coordinates = Coordinates()
     partition: PartitionSpec = PartitionSpec()
     splits: dict[str, float] = Field({"train": 0.8, "val": 0.1, "test": 0.1}, min_length=1)
+    splits_group_by: Literal["observation", "observer"] = "observation"
+    dedupe: Dedupe = Dedupe()
     gate: Gate = Gate()
+    freshness: Freshness = Freshness()
     publish: Publish = Publish()
 
     _path: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _group_by_beside_shares(cls, values: Any) -> Any:
+        """`splits.group_by` stands among the shares in the file, and beside them here."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if "splits_group_by" in values:
+            raise ValueError("unknown key 'splits_group_by'; write it as splits: {..., group_by: observer}")
+        splits = values.get("splits")
+        if isinstance(splits, dict) and "group_by" in splits:
+            values["splits_group_by"] = splits["group_by"]
+            values["splits"] = {name: share for name, share in splits.items() if name != "group_by"}
+        return values
+
+    @field_validator("dedupe", mode="before")
+    @classmethod
+    def _rule_alone(cls, dedupe: Any) -> Any:
+        return {"rule": dedupe} if isinstance(dedupe, str) else dedupe
 
     @field_validator("label")
     @classmethod
@@ -331,6 +396,10 @@ class Campaign(_Part):
             taxon.model_dump(mode="json", by_alias=True) if isinstance(taxon, Subtree) else taxon
             for taxon in self.wanted
         ]
+        if self.splits_group_by != "observation":
+            values["splits_group_by"] = self.splits_group_by
+        if self.dedupe.rule != "none":
+            values["dedupe"] = self.dedupe.model_dump(mode="json")
         if self.taxa_missing != "error":
             values["taxa_missing"] = self.taxa_missing
         # A mirror serves the same photographs under the same ids, so its address decides nothing.
@@ -428,7 +497,10 @@ def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
         error.errors(include_url=False),
         key=lambda item: (item["type"] == "extra_forbidden", len(item["loc"])),
     )
-    place, line = _locate(node, problem["loc"])
+    loc = problem["loc"]
+    if loc[:1] == ("splits_group_by",):
+        loc = ("splits", "group_by")
+    place, line = _locate(node, loc)
     name = ".".join(place) or "campaign"
     kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
@@ -474,6 +546,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "coordinates": Coordinates,
     "partition": PartitionSpec,
     "gate": Gate,
+    "freshness": Freshness,
     "publish": Publish,
     "ckan": CkanTarget,
     "huggingface": HuggingFaceTarget,

@@ -13,6 +13,8 @@ import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,15 @@ DUCKDB_CONFIG: dict[str, Any] = {
     "preserve_insertion_order": False,
 }
 _PART_SIZE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object of the lake: `size` in bytes, `modified` when it was written last."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 class Lake:
@@ -71,6 +82,10 @@ class Lake:
             )
         else:
             raise UsageError(f"LAKEHOUSE_ROOT is {root!r}: give a local path or s3://bucket/prefix")
+
+    def __reduce__(self) -> tuple[type[Lake], tuple[str, Settings]]:
+        """A worker in another process opens the lake anew."""
+        return Lake, (self.root, self.settings)
 
     def _s3_config(self) -> dict[str, Any]:
         settings, config = self.settings, {"region": self.settings.aws_region}
@@ -158,6 +173,16 @@ class Lake:
         except obstore.exceptions.BaseError as error:
             raise self._failure("list", prefix, error) from error
         return iter(sorted(keys))
+
+    def entries(self, prefix: str) -> Sequence[Entry]:
+        """The objects below the folder `prefix` with size and age, in order of their keys."""
+        found = []
+        try:
+            for batch in self.store.list(_checked(prefix) + "/"):
+                found += [Entry(str(one["path"]), int(one["size"]), one["last_modified"]) for one in batch]
+        except obstore.exceptions.BaseError as error:
+            raise self._failure("list", prefix, error) from error
+        return sorted(found, key=lambda entry: entry.key)
 
     def folders(self, prefix: str) -> Sequence[str]:
         """The names of the folders directly below `prefix`, in order."""

@@ -22,6 +22,8 @@ Role = Literal[
     "croissant",
     "checksums",
     "figure",
+    "citation",
+    "archive",
     "earlier",
 ]
 
@@ -31,6 +33,8 @@ MEDIA_TYPES = {
     ".tar": "application/x-tar",
     ".parquet": "application/x-parquet",
     ".json": "application/ld+json",
+    ".jsonld": "application/ld+json",
+    ".cff": "application/yaml",
     ".md": "text/markdown",
     ".txt": "text/plain",
     ".gz": "application/gzip",
@@ -39,7 +43,11 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".gif": "image/gif",
     ".webp": "image/webp",
+    ".zip": "application/zip",
+    ".xml": "application/xml",
 }
+# What a name says that its ending does not.
+_NAMED = {"datacite.json": "application/vnd.datacite.datacite+json"}
 # What a file is, by its role.
 DESCRIPTIONS: dict[Role, str] = {
     "shard": "Photographs as a WebDataset tar",
@@ -51,6 +59,8 @@ DESCRIPTIONS: dict[Role, str] = {
     "croissant": "Croissant description: loads the dataset in machine-learning tools",
     "checksums": "sha256 of every file",
     "figure": "A figure of the dataset card",
+    "citation": "How the dataset is cited",
+    "archive": "The records as a Darwin Core Archive",
     "earlier": "An earlier version of this dataset, as Croissant",
 }
 _CHUNK = 1 << 20
@@ -130,7 +140,10 @@ def describe_bytes(data: bytes, name: str, role: Role) -> DatasetFile:
 
 def media_type(name: str) -> str:
     """The MIME type that a file's ending says; raises CatalogError for an ending a dataset does not have."""
-    ending = PurePosixPath(name).suffix
+    path = PurePosixPath(name)
+    if path.name in _NAMED:
+        return _NAMED[path.name]
+    ending = path.suffix
     if ending not in MEDIA_TYPES:
         raise CatalogError(
             f"{name}: a dataset has no {ending or 'unnamed'} files; known are {', '.join(MEDIA_TYPES)}"

@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse.campaign import CkanTarget
+from lakehouse.campaign import Campaign, CkanTarget
 from lakehouse.catalog import ckan
 from lakehouse.catalog.attribution import changes_of, write_attribution, write_attribution_text
 from lakehouse.catalog.card import render_card
+from lakehouse.catalog.citation import citation_cff, datacite, lineage_of
 from lakehouse.catalog.croissant import describe, to_json
 from lakehouse.catalog.croissant_check import validate
 from lakehouse.catalog.files import (
@@ -30,6 +32,7 @@ from lakehouse.catalog.files import (
     only,
     resolved,
 )
+from lakehouse.catalog.schema_org import dataset_jsonld
 from lakehouse.catalog.sheet import images, pictures, shown
 from lakehouse.catalog.statistics import Statistics, summarize
 from lakehouse.errors import NotFoundError
@@ -40,9 +43,12 @@ from lakehouse.snapshots.diff import LabelChanges, diff
 from lakehouse.snapshots.export import write_manifest
 from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
+from lakehouse.snapshots.seal import seal
 from lakehouse.snapshots.verify import verify
 
+CITATIONS = ("CITATION.cff", "datacite.json", "dataset.jsonld")
 _EARLIER = 12  # versions that an entry links to
+_LAST = "figures/rank_abundance.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ def describe_snapshot(snapshot: Snapshot, page: str | None = None) -> str:
     if not snapshot.lake.exists(key):
         document = describe(snapshot.version, snapshot.root, made.statistics, made.files, page=page)
         snapshot.lake.put(key, to_json(document))
+        seal(snapshot.lake, catalog_folder(snapshot.version))
     return key
 
 
@@ -68,15 +75,11 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
     card's key. `page` is the dataset's landing page."""
     lake, folder = snapshot.lake, catalog_folder(snapshot.version)
     key, made = f"{folder}/README.md", tables(snapshot)
+    cited = write_citations(snapshot, page)
     if not lake.exists(key):
-        manifest = pl.scan_parquet(
-            lake.uri(f"{folder}/manifest.parquet"), storage_options=lake.storage_options
-        )
-        photographs = shown(manifest, made.statistics)
+        photographs = shown(_manifest(snapshot), made.statistics)
         links: dict[str, str] = {}
-        drawn = pictures(made.statistics, photographs, images(snapshot, photographs))
-        for name, data in drawn.items():
-            lake.put(f"{folder}/{name}", data)
+        for name in illustrate(snapshot, made.statistics):
             links[Path(name).stem] = name
         card = render_card(
             snapshot.version,
@@ -89,6 +92,9 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
             changed=changed_labels(snapshot),
         )
         lake.put(key, card.encode())
+    elif not cited:
+        return key
+    seal(lake, folder)
     return key
 
 
@@ -103,6 +109,84 @@ def changed_labels(snapshot: Snapshot) -> tuple[LabelChanges, ...]:
         return ()  # taken out of the lake by a removal
     with snapshot.lake.connect() as connection:
         return diff(connection, snapshot.lake, before, snapshot.root).labels
+
+
+def write_citations(snapshot: Snapshot, page: str | None = None) -> bool:
+    """Write `CITATION.cff`, `datacite.json` and `dataset.jsonld` for a snapshot in its lake, unless they are
+    there; whether any was not."""
+    folder = catalog_folder(snapshot.version)
+    missing = [name for name in CITATIONS if not snapshot.lake.exists(f"{folder}/{name}")]
+    if missing:
+        made = tables(snapshot)
+        written = citations(snapshot, made.statistics, made.files, page)
+        for name in missing:
+            snapshot.lake.put(f"{folder}/{name}", written[name])
+    return bool(missing)
+
+
+def citations(
+    snapshot: Snapshot, statistics: Statistics, files: Sequence[DatasetFile], page: str | None = None
+) -> dict[str, bytes]:
+    """How a snapshot is cited and found: bytes by the names of `CITATIONS`; `page` is its landing page."""
+    version, root = snapshot.version, snapshot.root
+    registered = datacite(version, root, statistics, files, page=page, lineage=lineage_of(snapshot))
+    found = dataset_jsonld(version, root, statistics, files, page=page)
+    cited = citation_cff(version, root, statistics, page=page)
+    return dict(zip(CITATIONS, (cited, to_json(registered), to_json(found)), strict=True))
+
+
+def is_described(snapshot: Snapshot) -> bool:
+    """Whether the lake holds the whole description of this very snapshot."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    try:
+        listed = json.loads(lake.get(f"{folder}/files.json"))
+    except (NotFoundError, ValueError):
+        return False
+    whole = all(lake.exists(f"{folder}/{name}") for name in ("croissant.json", "README.md"))
+    return whole and isinstance(listed, dict) and listed.get("snapshot_id") == snapshot.version.snapshot_id
+
+
+def card_problems(snapshot: Snapshot) -> list[str]:
+    """What the card of a snapshot leaves out, one sentence each."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    try:
+        text = lake.get(f"{folder}/README.md").decode()
+    except NotFoundError:
+        return [f"{snapshot.version.ref} has no card; materialize dataset_card"]
+    root = snapshot.root
+    said = {
+        "its snapshot id": snapshot.version.snapshot_id,
+        "its content id": root.content_id,
+        "its number of photographs": f"{root.counts.photos:,}",
+        **{f"the licence {code}": code for code in root.counts.licenses},
+    }
+    missing = [
+        f"the card does not name {what} ({value})" for what, value in said.items() if value not in text
+    ]
+    shown = re.findall(r"\]\((figures/[\w./-]+)\)", text)
+    lost = [
+        f"the card shows {name}, which is not there" for name in shown if not lake.exists(f"{folder}/{name}")
+    ]
+    return [*missing, *lost]
+
+
+def illustrate(snapshot: Snapshot, statistics: Statistics) -> dict[str, bytes]:
+    """The card's figures and small pictures in its lake, drawn unless they are there: bytes by file name."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    if lake.exists(f"{folder}/{_LAST}"):
+        return {key.removeprefix(f"{folder}/"): lake.get(key) for key in lake.list(f"{folder}/figures")}
+    photographs = shown(_manifest(snapshot), statistics)
+    drawn = pictures(statistics, photographs, images(snapshot, photographs))
+    # Last: this one says that the others are there.
+    for name in sorted(drawn, key=lambda name: name == _LAST):
+        lake.put(f"{folder}/{name}", drawn[name])
+    return drawn
+
+
+def _manifest(snapshot: Snapshot) -> pl.LazyFrame:
+    lake = snapshot.lake
+    uri = lake.uri(f"{catalog_folder(snapshot.version)}/manifest.parquet")
+    return pl.scan_parquet(uri, storage_options=lake.storage_options)
 
 
 def tables(snapshot: Snapshot) -> Described:
@@ -222,13 +306,22 @@ def landing_page(campaign: str, target: CkanTarget | None, settings: Settings) -
     return f"{settings.ckan_url.rstrip('/')}/dataset/{campaign}"
 
 
+def outlets(campaign: Campaign, settings: Settings) -> dict[str, bool]:
+    """The assets that publish a campaign, and whether the settings say how to reach each of them."""
+    ckan_set = bool(settings.ckan_url and settings.ckan_token)
+    known = (
+        ("ckan_entry", campaign.publish.ckan, ckan_set),
+        ("huggingface", campaign.publish.huggingface, settings.hf_token is not None),
+    )
+    return {asset: is_set for asset, target, is_set in known if target}
+
+
 def publish_to_ckan(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> ckan.CkanEntry:
     """Create or update the CKAN entry of a snapshot's campaign, after every byte of the snapshot was checked;
     raises CatalogError."""
 
     def problems() -> Sequence[str]:
-        with snapshot.lake.connect() as connection:
-            return verify(connection, snapshot.lake, snapshot.root).problems
+        return verify(snapshot.lake, snapshot.version.ref).problems
 
     return ckan.publish(*_announced(snapshot), target, settings, problems)
 
@@ -250,20 +343,35 @@ def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settin
     CatalogError
         As `publish_to_ckan`; the lake is in order then, and the entry is not.
     """
-    versions, page = refs.versions(lake, campaign), landing_page(campaign, target, settings)
-    there = {catalog_folder(version) for version in versions}
-    for name in lake.folders(f"catalog/{campaign}"):
-        if f"catalog/{campaign}/{name}" not in there:
-            erase(lake, f"catalog/{campaign}/{name}")
-    for version in versions:
-        describe_snapshot(Snapshot(lake, version), page)
-        write_card(Snapshot(lake, version), page)
+    page, versions = landing_page(campaign, target, settings), refs.versions(lake, campaign)
+    _describe_again(lake, campaign, page)
     if target is None:
         return None
     if not versions:
         ckan.withdraw(campaign, settings)
         return None
     return publish_to_ckan(Snapshot(lake, versions[-1]), target, settings)
+
+
+def describe_again(lake: Lake) -> list[str]:
+    """After photographs were taken out of a lake: erase the descriptions of versions that are gone, and make
+    those again that were erased with the photographs; returns the versions described."""
+    return [ref for campaign in refs.campaigns(lake) for ref in _describe_again(lake, campaign)]
+
+
+def _describe_again(lake: Lake, campaign: str, page: str | None = None) -> list[str]:
+    versions, described = refs.versions(lake, campaign), []
+    kept = {f"catalog/{campaign}/{name}" for name in lake.folders(f"catalog/{campaign}")}
+    for folder in sorted(kept - {catalog_folder(version) for version in versions}):
+        erase(lake, folder)
+    for version in versions:
+        snapshot = Snapshot(lake, version)
+        stale = version.redacts or catalog_folder(version) in kept
+        if stale and snapshot.root.counts.photos and not is_described(snapshot):
+            describe_snapshot(snapshot, page)
+            write_card(snapshot, page)
+            described.append(version.ref)
+    return described
 
 
 def ckan_differences(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> list[str]:

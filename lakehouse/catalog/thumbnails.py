@@ -28,6 +28,11 @@ def thumbnail_strip(images: Sequence[bytes], side: int = 96) -> bytes:
     return _small_jpeg(_grid(tiles, side, columns=max(len(tiles), 1), caption=0))
 
 
+def thumbnail(image: bytes, side: int) -> bytes:
+    """One square thumbnail, as a JPEG; raises CatalogError if the photograph cannot be decoded."""
+    return _jpeg(_tile(image, side), 82)
+
+
 def contact_sheet(
     images: Sequence[bytes], captions: Sequence[str] = (), columns: int = 6, side: int = 128
 ) -> bytes:

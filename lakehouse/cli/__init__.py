@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from lakehouse.cli import campaigns, demo, system, versions
+from lakehouse.cli import campaigns, demo, system, upkeep, versions
 from lakehouse.cli.output import fail
 from lakehouse.errors import LakehouseError
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (demo, campaigns, versions, system):
+for commands in (demo, campaigns, versions, upkeep, system):
     commands.register(app)
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from lakehouse.campaign import Campaign, load_campaign, load_campaigns
-from lakehouse.catalog import ckan
+from lakehouse.catalog import ckan, huggingface
+from lakehouse.catalog.publish import outlets
 from lakehouse.cli import runs
 from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, human_time, out, say, table
 from lakehouse.errors import CampaignError, UsageError
@@ -20,7 +21,7 @@ from lakehouse.metadata.partitions import load_plan
 from lakehouse.metadata.selection import preview
 from lakehouse.settings import load_settings
 from lakehouse.snapshots import refs
-from lakehouse.snapshots.read import catalog_folder
+from lakehouse.snapshots.read import Snapshot, catalog_folder
 from lakehouse.sources import source_name_of
 
 CampaignFile = Annotated[
@@ -125,28 +126,57 @@ def refresh(
 def publish(
     ref: Annotated[str, typer.Argument(help="The newest version of a campaign, name@latest.")],
     campaign: Annotated[Path | None, typer.Option(help="Its file, if it is not in campaigns/.")] = None,
+    forget_earlier: Annotated[
+        bool,
+        typer.Option("--forget-earlier", help="Then delete every earlier version from the Hub, for good."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Create or update the version's catalogue entries."""
+    """Create or update the version's entries wherever the campaign says: CKAN, Hugging Face."""
     lake, settings = open_lake(to_read=True), load_settings()
     version = refs.resolve(lake, ref)
     newest = refs.resolve(lake, f"{version.campaign}@latest")
     if version != newest:
         raise UsageError(f"{ref} is not the newest version; the catalogue shows {newest.ref}")
     chosen = find_campaign(campaign or Path(version.campaign))
-    if chosen.publish.ckan is None:
+    found, hub = outlets(chosen, settings), chosen.publish.huggingface
+    if not found:
         raise UsageError(
-            f"{chosen.path}: nothing to publish to; add publish: {{ckan: {{organization: ...}}}}"
+            f"{chosen.path}: nothing to publish to; add publish: {{ckan: {{organization: ...}}}} or "
+            "{huggingface: {repo: ...}}"
         )
-    if not settings.ckan_url or not settings.ckan_token:
+    if not found.get("ckan_entry", True):
         raise UsageError("set LAKEHOUSE_CKAN_URL and LAKEHOUSE_CKAN_TOKEN to publish to CKAN")
+    if not found.get("huggingface", True):
+        raise UsageError("set HF_TOKEN to publish to Hugging Face")
+    if forget_earlier and hub is None:
+        raise UsageError(f"{chosen.path}: --forget-earlier needs publish: {{huggingface: {{repo: ...}}}}")
+    pages: dict[str, str] = {}
+    if chosen.publish.ckan and settings.ckan_url:
+        pages["ckan"] = f"{settings.ckan_url.rstrip('/')}/dataset/{version.campaign}"
+    if hub:
+        pages["huggingface"] = f"{settings.hf_endpoint.rstrip('/')}/datasets/{hub.repo}"
     with bars(as_json):
         runs.publish(lake, chosen)
-    url = f"{settings.ckan_url.rstrip('/')}/dataset/{version.campaign}"
+        forgotten = (
+            huggingface.forget_earlier(Snapshot(lake, newest), hub, settings)
+            if forget_earlier and hub
+            else []
+        )
     if as_json:
-        emit({"version": version.ref, "ckan": url})
-    else:
-        say("published {ref} at {url}", ref=version.ref, url=url)
+        gone = [
+            {"repo": one.repo, "tags": list(one.tags), "files": one.files, "bytes": one.bytes}
+            for one in forgotten
+        ]
+        emit({"version": version.ref, **pages, **({"forgotten": gone} if forget_earlier else {})})
+        return
+    for page in pages.values():
+        say("published {ref} at {url}", ref=version.ref, url=page)
+    for one in forgotten:
+        what = f"{len(one.tags)} tags, {one.files} files, {human_bytes(one.bytes)}"
+        say("deleted from {repo} for good: {what}", repo=one.repo, what=what)
+    if forgotten:
+        say("{kept}", kept=huggingface.KEPT)
 
 
 def _build(path: Path, *, refresh: bool, taxa: list[str], as_json: bool, accept_shrink: bool = False) -> None:

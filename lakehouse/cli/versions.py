@@ -1,4 +1,4 @@
-"""Commands on versions: snapshots, show, diff, verify, export."""
+"""Commands on versions: snapshots, show, diff, verify, export, site."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.catalog.bundle import export_dataset
+from lakehouse.catalog.site import build_site
 from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, out, say, table
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import open_lake
@@ -23,7 +24,7 @@ Ref = Annotated[str, typer.Argument(metavar="REF", help="name@v3, name@latest, o
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (snapshots, show, diff, verify, export):
+    for command in (snapshots, show, diff, verify, export, site):
         app.command()(command)
 
 
@@ -61,8 +62,14 @@ def snapshots(
 
 
 def show(ref: Ref, as_json: Json = False) -> None:
-    """Describe one version."""
+    """Describe one version; the id of a snapshot that was withdrawn leads to its successor."""
     lake = open_lake(to_read=True)
+    if gone := refs.withdrawal(lake, ref):
+        if as_json:
+            emit({"withdrawn": gone.model_dump(mode="json")})
+        else:
+            say("{sentence}", sentence=gone.sentence)
+        return
     snapshot = Snapshot(lake, refs.resolve(lake, ref))
     version, root = snapshot.version, snapshot.root
     folder = catalog_folder(version)
@@ -84,6 +91,8 @@ def show(ref: Ref, as_json: Json = False) -> None:
             "content id": root.content_id,
             "made": version.created_at,
             "from": f"{root.inputs.source} {root.inputs.release}",
+            "change": ", ".join(version.kinds),
+            **({"was before photos were taken back": ", ".join(version.redacts)} if version.redacts else {}),
             "photos": counts.photos,
             "labels": counts.labels,
             "observations": counts.observations,
@@ -92,7 +101,11 @@ def show(ref: Ref, as_json: Json = False) -> None:
             **files,
         }
     )
-    table("splits", ("split", "photos"), counts.splits.items())
+    table(
+        "splits",
+        ("split", "photos", "labels"),
+        [(split, photos, version.label_splits.get(split, "")) for split, photos in counts.splits.items()],
+    )
     table("licences", ("licence", "photos"), by_size(counts.licenses))
     table("every photo considered", ("fate", "photos"), fates(version.accounting))
 
@@ -104,15 +117,26 @@ def diff(
 ) -> None:
     """Compare two versions photo by photo."""
     lake = open_lake(to_read=True)
-    before, after = refs.resolve(lake, old), refs.resolve(lake, new)
+    withdrawn = {ref: gone for ref in (old, new) if (gone := refs.withdrawal(lake, ref))}
+    before, after = (
+        refs.resolve(lake, withdrawn[ref].successor if ref in withdrawn else ref) for ref in (old, new)
+    )
     roots = refs.read_root(lake, before.snapshot_id), refs.read_root(lake, after.snapshot_id)
+    lists = diffs.removal_lists(lake, before, after)
     with lake.connect() as connection:
-        found = diffs.diff(connection, lake, *roots)
+        found = diffs.diff(connection, lake, *roots, lists)
         rows = (
-            [row for batch in diffs.changed_rows(connection, lake, *roots) for row in batch.to_pylist()]
+            [
+                row
+                for batch in diffs.changed_rows(connection, lake, *roots, lists)
+                for row in batch.to_pylist()
+            ]
             if as_json
             else []
         )
+    # Of a withdrawn snapshot the successor is compared; what was taken out of it is known by number only.
+    legal = sum(withdrawn[old].removed.values()) if old in withdrawn else 0
+    removed = {**found.removed, "legal": found.removed["legal"] + legal}
     if as_json:
         labels = [{name: getattr(label, name) for name in label.__slots__} for label in found.labels]
         emit(
@@ -121,50 +145,67 @@ def diff(
                 "to": after.ref,
                 "totals": found.totals,
                 "unchanged": found.unchanged,
+                "removed": removed,
+                "reasons": found.reasons,
+                "withdrawn": {ref: gone.model_dump(mode="json") for ref, gone in withdrawn.items()},
                 "labels": labels,
                 "rows": rows,
             }
         )
         return
-    show_diff(before.ref, after.ref, found)
+    for gone in withdrawn.values():
+        say("{sentence}", sentence=gone.sentence)
+    show_diff(before.ref, after.ref, found, removed)
 
 
-def show_diff(before: str, after: str, found: diffs.Diff) -> None:
+def show_diff(before: str, after: str, found: diffs.Diff, removed: dict[str, int] | None = None) -> None:
     """Print a comparison for people."""
-    table(
-        f"{before} → {after}", ("change", "photos"), [*found.totals.items(), ("unchanged", found.unchanged)]
-    )
+    why = removed or found.removed
+    rows: list[tuple[str, int]] = []
+    for kind, count in found.totals.items():
+        rows.append((kind, count))
+        if kind == "removed":
+            rows += [(f"  {reason}", number) for reason, number in why.items() if number]
+    table(f"{before} → {after}", ("change", "photos"), [*rows, ("unchanged", found.unchanged)])
     if found.labels:
         most = 15
         table(
             "by label" + (f" (the first {most} of {len(found.labels)})" if len(found.labels) > most else ""),
-            ("label", "added", "removed", "relabelled", "relicensed"),
+            ("label", "before", "after", "added", "removed", "relabelled", "moved", "relicensed"),
             [
-                (label.label, label.added, label.removed, label.relabelled, label.relicensed)
+                (
+                    label.label,
+                    label.before,
+                    label.after,
+                    label.added,
+                    label.removed,
+                    label.relabelled,
+                    label.moved,
+                    label.relicensed,
+                )
                 for label in found.labels[:most]
             ],
         )
 
 
-def verify(ref: Ref, as_json: Json = False) -> int:
+def verify(
+    ref: Ref,
+    sample: Annotated[
+        float, typer.Option(help="Share of the files to read, for example 0.05; the others must be there.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Which files a sample takes.")] = 0,
+    as_json: Json = False,
+) -> int:
     """Check every byte of a version against its digest, and every count."""
     lake = open_lake(to_read=True)
-    version = refs.resolve(lake, ref)
-    root = refs.read_root(lake, version.snapshot_id)
-    with bars(as_json), lake.connect() as connection:
-        found = verification.verify(connection, lake, root)
+    with bars(as_json):
+        found = verification.verify(lake, ref, sample=sample, seed=seed)
     if as_json:
-        emit(
-            {
-                "version": version.ref,
-                "whole": found.whole,
-                "files": found.files,
-                "bytes": found.bytes,
-                "problems": found.problems,
-            }
-        )
+        names = ("version", "whole", "files", "bytes", "files_total", "sample", "problems")
+        emit({name: getattr(found, name) for name in names})
     elif found.whole:
-        out.print(f"{version.ref} is whole: {found.files} files, {human_bytes(found.bytes)}, all as recorded")
+        read = f"{found.files} files" if sample == 1 else f"{found.files} of {found.files_total} files"
+        out.print(f"{found.version} is whole: {read}, {human_bytes(found.bytes)}, all as recorded")
     else:
         for problem in found.problems:
             out.print(problem, soft_wrap=True, markup=False)
@@ -173,13 +214,17 @@ def verify(ref: Ref, as_json: Json = False) -> int:
 
 def export(
     ref: Ref,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the dataset.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A new folder for the dataset; for dwca also a new .zip file."),
+    ],
     layout: Annotated[
-        Format, typer.Option("--format", help="How the images are laid out.")
+        Format,
+        typer.Option("--format", help="How the images are laid out; dwca: the records as Darwin Core."),
     ] = Format.webdataset,
     as_json: Json = False,
 ) -> None:
-    """Write a self-contained dataset: images, manifest, attribution, Croissant, card, checksums."""
+    """Write a self-contained dataset: images, manifest, attribution, Croissant, card, citation, checksums."""
     lake = open_lake(to_read=True)
     snapshot = Snapshot(lake, refs.resolve(lake, ref))
     with bars(as_json):
@@ -198,3 +243,25 @@ def export(
     say("exported {ref} to {folder}: {size}", ref=snapshot.version.ref, folder=directory, size=size)
     if layout is Format.webdataset:
         say('next: [bold]datasets.load_dataset("webdataset", data_dir="{folder}/data")[/]', folder=directory)
+
+
+def site(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write or bring up to date.")
+    ],
+    campaign: Annotated[
+        list[str] | None,
+        typer.Option(help="Show only this dataset; may be repeated. All of them if not given."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Where the folder will be served, https://...")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write static landing pages: an index of the datasets, and a page for every version."""
+    with bars(as_json):
+        built = build_site(open_lake(to_read=True), directory, campaign or [], url)
+    if as_json:
+        emit({"directory": str(directory), **{name: getattr(built, name) for name in built.__slots__}})
+        return
+    counts = f"{built.written} files written, {built.unchanged} as they were, {built.deleted} deleted"
+    say("{pages} pages in {folder}: {counts}", pages=built.pages, folder=directory, counts=counts)
+    say("next: open [bold]{page}[/], or copy the folder to a bucket", page=directory / "index.html")

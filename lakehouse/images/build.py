@@ -7,38 +7,38 @@ must repair: it does the unrecorded slices again and finds the same bytes under 
 
 from __future__ import annotations
 
-import re
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
-from datetime import UTC, datetime
-from urllib.parse import unquote, urlsplit
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
 
 from lakehouse.campaign import ImageSpec
 from lakehouse.errors import LakehouseError, SourceError
-from lakehouse.images.answers import Answer, Outcome, PhotoRequest, Problem
-from lakehouse.images.check import Checked, Checker
-from lakehouse.images.fetch import CurlFetcher, Fetcher
-from lakehouse.images.ledger import Ledger, LedgerRow
-from lakehouse.images.report import FetchReport, Pulse, Tally, failed_share
-from lakehouse.images.shard import Spool, spooling
+from lakehouse.images.answers import Outcome
+from lakehouse.images.check import usable_cores
+from lakehouse.images.engine import Engine, WorkerDied, opened_engine
+from lakehouse.images.fetch import Fetcher
+from lakehouse.images.ledger import Ledger
+from lakehouse.images.report import BEAT, FetchReport, Pulse, Tally, failed_share
+from lakehouse.images.task import ShardResult, ShardTask, build_shard
 from lakehouse.images.uploads import abort_abandoned
 from lakehouse.lake import Lake
 from lakehouse.progress import task
 from lakehouse.settings import Settings
+from lakehouse.tombstones import load_tombstones
 
 __all__ = ["SHARD_PHOTOS", "FetchReport", "failed_share", "store_photos"]
 
 SHARD_PHOTOS = 10_000  # about 0.75 GB of medium photos
 
-_ODD = re.compile(r"[%?#]|[^:]//")  # in a URL that must be taken apart with care
+_LEAST_CONNECTIONS = 8  # of a worker: below, more workers are no quicker
 _KNOWN = ["photo_id", "outcome", "reason", "http_status", "attempts", "first_at"]
+_TASK = ["photo_id", "url", "first_at", "attempts"]
 _SWEPT: set[str] = set()  # lakes looked after by this process
-_FETCHERS = threading.local()
 
 
 def store_photos(
@@ -53,17 +53,21 @@ def store_photos(
     """See to it that every photo is in the lake, or that the ledger says why not.
 
     A photo that is stored, gone, refused or rejected already is not asked for again; one that failed is.
+    More than one shard's worth is built by the engine that `settings` name; a script on which processes are
+    started needs the usual `if __name__ == "__main__"`.
 
     Parameters
     ----------
     source_name
         The source the photo ids belong to.
     photos
-        Columns `photo_id` and `url`; a photo that is named twice counts once.
+        Columns `photo_id` and `url`; a photo that is named twice counts once, one that was taken back for
+        good is left out.
     image
         The rendition.
     fetcher
-        Where the bytes come from; by default the network, at the pace that `settings` allow.
+        Where the bytes come from (then in this process); by default the network, at the pace that `settings`
+        allow.
 
     Raises
     ------
@@ -71,117 +75,113 @@ def store_photos(
         The source as a whole cannot be reached or denies everything; finished slices are kept.
     LakeError
         The lake cannot be written; finished slices are kept.
+    WorkerDied
+        A slice killed every worker that it was given to; the others are kept.
     """
     began = time.monotonic()
     if lake.root not in _SWEPT:
         abort_abandoned(lake)
         _SWEPT.add(lake.root)
-    wanted = _distinct(photos)
+    settings = settings or lake.settings
+    wanted = _wanted(lake, photos)
     ledger = Ledger(lake)
     known = ledger.outcomes(source_name, image.slug, wanted["photo_id"]).select(_KNOWN)
     found = wanted.join(known, on="photo_id", how="left", maintain_order="left")
-    tally = Tally(requested=wanted.height)
+    tally, running = Tally(requested=wanted.height), dict[int, Tally]()
     settled = found.filter(pl.col("outcome").is_not_null() & (pl.col("outcome") != Outcome.FAILED.value))
     tally.add_known(settled)
-    settings = settings or lake.settings
-    fetcher = fetcher or _shared_fetcher(settings)
-    checker = Checker(image, settings.check)
-    with task("photos", wanted.height, "photo") as shown, closing(Pulse(shown, tally)) as pulse:
-        pulse.beat(settled.height)
-        for part in _slices(found):
-            work = _Slice(source_name, image, part, tally, pulse, checker)
-            with spooling(lake, part["photo_id"]) as spool:
-                rows = work.fetch(fetcher, spool)
-                shard = spool.publish(lake, image.slug)
-            if shard:
-                tally.shards.append(shard.sha256)
-            ledger.record(rows, shard.sha256 if shard else None)
+    slices = [*_slices(found)]
+    most = max(1, min(len(slices), settings.connections // _LEAST_CONNECTIONS))
+    with (
+        task("photos", wanted.height, "photo") as shown,
+        closing(Pulse(shown, tally, running)) as pulse,
+        opened_engine("inline" if fetcher else settings.engine, most) as engine,
+    ):
+        pulse.beat()
+        share = _share(settings, engine.width)
+        tasks = (
+            ShardTask(
+                lake=lake,
+                settings=share,
+                source_name=source_name,
+                image=image,
+                cores=max(1, usable_cores() // engine.width),
+                photos=part.select(_TASK).to_arrow(compat_level=pl.CompatLevel.oldest()),
+            )
+            for part in slices
+        )
+        for result in _results(engine, tasks, fetcher, running, pulse):
+            ledger.record(result.rows)
+            tally.merge(result.tally)
+            pulse.beat()
     return tally.report(time.monotonic() - began)
 
 
-class _Slice:
-    """The photos of one shard on their way."""
-
-    def __init__(
-        self,
-        source_name: str,
-        image: ImageSpec,
-        photos: pl.DataFrame,
-        tally: Tally,
-        pulse: Pulse,
-        checker: Checker,
-    ) -> None:
-        self._source_name, self._image = source_name, image
-        self._photos, self._tally, self._pulse, self._checker = photos, tally, pulse, checker
-        # What an earlier run recorded of a photo that failed then: when it was first tried, how often.
-        tried = photos.filter(pl.col("first_at").is_not_null())
-        self._before: dict[int, tuple[datetime, int]] = {
-            photo_id: (first_at, attempts)
-            for photo_id, first_at, attempts in tried.select("photo_id", "first_at", "attempts").iter_rows()
-        }
-
-    def fetch(self, fetcher: Fetcher, spool: Spool) -> list[LedgerRow]:
-        """Fetch every photo of the slice; the good ones are in the spool afterwards."""
-        rows: list[LedgerRow] = []
-        requests = [
-            PhotoRequest(photo_id, url)
-            for photo_id, url in self._photos.select("photo_id", "url").iter_rows()
-        ]
-        again: list[PhotoRequest] = []
-        for answer, checked in self._checker.checked(fetcher, requests):
-            # Of a body whose length nobody announced, damage may mean that it was cut on the way.
-            if isinstance(checked, Problem) and checked.reason == "corrupt" and not answer.length_known:
-                again.append(answer.request)
-            else:
-                rows.append(self._count(self._take(answer, checked, spool), answer))
-        if again:
-            for answer, checked in self._checker.checked(fetcher, again):
-                rows.append(self._count(self._take(answer, checked, spool, extra=1), answer))
-        if len(rows) != len(requests):
-            raise LakehouseError(
-                f"{len(requests)} photos asked for, {len(rows)} answered; report this as a bug"
-            )
-        return rows
-
-    def _take(self, answer: Answer, checked: Checked, spool: Spool, extra: int = 0) -> LedgerRow:
-        """Spool what came; its row, but for the shard."""
-        photo_id, now = answer.request.photo_id, datetime.now(UTC)
-        first_at, attempts = self._before.get(photo_id, (now, 0))
-        stored = None if isinstance(checked, Problem) else checked[1]
-        if isinstance(checked, Problem):
-            spool.leave_out(photo_id)
-        else:
-            spool.add(photo_id, source_file(answer.request.url), *checked)
-        return LedgerRow(
-            source=self._source_name,
-            photo_id=photo_id,
-            rendition=self._image.slug,
-            outcome=checked.outcome if isinstance(checked, Problem) else Outcome.STORED,
-            reason=checked.reason if isinstance(checked, Problem) else "ok",
-            http_status=answer.http_status,
-            attempts=attempts + answer.attempts + extra,
-            first_at=first_at,
-            last_at=now,
-            etag=answer.etag,
-            last_modified=answer.last_modified,
-            sha256=stored.sha256 if stored else None,
-            size=stored.size if stored else None,
-        )
-
-    def _count(self, row: LedgerRow, answer: Answer) -> LedgerRow:
-        self._tally.add(row.outcome, row.reason, answer.request, row.http_status, len(answer.body))
-        self._pulse.beat()
-        return row
+def _share(settings: Settings, workers: int) -> Settings:
+    """What each of so many workers may ask of a host."""
+    if workers == 1:
+        return settings
+    rate = settings.rate / workers if settings.rate else None
+    return settings.model_copy(update={"connections": settings.connections // workers, "rate": rate})
 
 
-def source_file(url: str) -> str:
-    """What the source calls a file: the last three parts of the URL's path, which no mirror changes."""
-    if not _ODD.search(url) and url.count("/") >= 5:
-        return "/".join(url.rsplit("/", 3)[1:])
-    return "/".join(part for part in unquote(urlsplit(url).path).split("/")[-3:] if part)
+def _results(
+    engine: Engine,
+    tasks: Iterator[ShardTask],
+    fetcher: Fetcher | None,
+    running: MutableMapping[int, Tally],
+    pulse: Pulse,
+) -> Iterator[ShardResult]:
+    """The results as they come; what failed is raised when those under way have ended.
+
+    A task that kills its workers keeps no other from being done; every other failure (the source is down, the
+    disk is full) ends the run.
+    """
+    under_way: dict[Future[ShardResult], int] = {}
+    failure: LakehouseError | None = None
+    numbered = enumerate(tasks)
+    more = True
+    while more or under_way:
+        while more and len(under_way) < engine.width:
+            number, one = next(numbered, (0, None))
+            if one is None or (failure and not isinstance(failure, WorkerDied)):
+                more = False
+                break
+            under_way[_submit(engine, one, number, fetcher, running, pulse)] = number
+        done, _ = wait(under_way, timeout=BEAT, return_when=FIRST_COMPLETED)
+        for future in done:
+            running.pop(under_way.pop(future), None)
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            elif not isinstance(error, LakehouseError):
+                raise error
+            elif failure is None or isinstance(failure, WorkerDied):
+                failure = error
+        pulse.beat()
+    if failure:
+        raise failure
 
 
-def _distinct(photos: pl.DataFrame | pa.Table) -> pl.DataFrame:
+def _submit(
+    engine: Engine,
+    one: ShardTask,
+    number: int,
+    fetcher: Fetcher | None,
+    running: MutableMapping[int, Tally],
+    pulse: Pulse,
+) -> Future[ShardResult]:
+    if not engine.here:
+        return engine.submit(build_shard, one, partial(running.__setitem__, number))
+
+    def tell(tally: Tally) -> None:
+        running[number] = tally
+        pulse.beat()
+
+    return engine.submit(partial(build_shard, fetcher=fetcher), one, tell)
+
+
+def _wanted(lake: Lake, photos: pl.DataFrame | pa.Table) -> pl.DataFrame:
     frame = pl.DataFrame(photos) if isinstance(photos, pa.Table) else photos
     wanted = frame.select(pl.col("photo_id").cast(pl.Int64), pl.col("url").cast(pl.String))
     missing = wanted.filter(pl.any_horizontal(pl.all().is_null())).height
@@ -189,7 +189,12 @@ def _distinct(photos: pl.DataFrame | pa.Table) -> pl.DataFrame:
         raise SourceError(
             f"{missing} photos have no id or no URL; leave them out of the source's photo table"
         )
-    return wanted.sort("photo_id", "url").unique("photo_id", keep="first", maintain_order=True)
+    distinct = wanted.sort("photo_id", "url").unique("photo_id", keep="first", maintain_order=True)
+    tombstones = load_tombstones(lake)
+    if not tombstones:
+        return distinct
+    taken_back = [tombstones.of_photo(photo_id) is not None for photo_id in distinct["photo_id"]]
+    return distinct.filter(~pl.Series(taken_back, dtype=pl.Boolean))
 
 
 def _slices(found: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -200,11 +205,3 @@ def _slices(found: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """
     for part in (pl.col("outcome").is_null(), pl.col("outcome") == Outcome.FAILED.value):
         yield from found.filter(part).iter_slices(SHARD_PHOTOS)
-
-
-def _shared_fetcher(settings: Settings) -> CurlFetcher:
-    """This thread's fetcher, so that what a call learnt about a host serves the calls after it."""
-    known: tuple[Settings, CurlFetcher] | None = getattr(_FETCHERS, "last", None)
-    if known is None or known[0] != settings:
-        known = _FETCHERS.last = (settings, CurlFetcher(settings))
-    return known[1]

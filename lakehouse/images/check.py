@@ -27,14 +27,16 @@ class Checker:
         The rendition that is stored.
     check
         `decode`: every image is decoded; `header`: only a JPEG's header and end mark are looked at.
+    cores
+        How many of them decoding may use.
     """
 
-    def __init__(self, image: ImageSpec, check: Check = "decode") -> None:
+    def __init__(self, image: ImageSpec, check: Check = "decode", cores: int = 1) -> None:
         self._image = image
         self._inspect = glance if check == "header" else inspect
         # Looking at headers is quicker than handing it to a thread; on one core threads only take turns.
         decodes = check == "decode" or image.transformed
-        self._threads = min(4, _cores()) if decodes and _cores() > 1 else 0
+        self._threads = min(4, cores) if decodes and cores > 1 else 0
 
     def checked(
         self, fetcher: Fetcher, requests: list[PhotoRequest]
@@ -70,7 +72,7 @@ class Checker:
             return Problem(Outcome.REJECTED, error.reason)
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may use: under a scheduler or in a container fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

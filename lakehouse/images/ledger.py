@@ -6,19 +6,22 @@ A Delta table that only grows: one commit per slice of photos, the latest row of
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
 
 from lakehouse.errors import LakeError
 from lakehouse.images.answers import Outcome
 from lakehouse.images.schema import LEDGER, polars_schema, table
 from lakehouse.lake import Lake
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
 
 _KEY = "ledger"
 # Unless told otherwise, Delta drops log entries after 30 days at a checkpoint, and versions with them.
@@ -26,11 +29,16 @@ _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
 }
+# Nothing is kept for readers of earlier versions; only while the table is purged.
+_FORGETFUL = {
+    "delta.logRetentionDuration": "interval 0 seconds",
+    "delta.deletedFileRetentionDuration": "interval 0 seconds",
+}
 _ATTEMPTS = 10
+_NAMED = 1000  # values in one predicate
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """One attempt's outcome; the columns are those of `schema.LEDGER`."""
 
     source: str
@@ -71,7 +79,7 @@ class Ledger:
         """
         ids = photo_ids["photo_id"] if isinstance(photo_ids, pl.DataFrame) else photo_ids
         wanted = ids.cast(pl.Int64).drop_nulls().unique().rename("photo_id")
-        if wanted.is_empty() or not DeltaTable.is_deltatable(self._uri, self._options):
+        if wanted.is_empty() or not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return pl.DataFrame(schema=polars_schema(LEDGER))
         rows = pl.scan_delta(self._table())
         return (
@@ -90,7 +98,7 @@ class Ledger:
 
     def stored_bytes(self, source: str, rendition: str) -> tuple[int, int]:
         """How many photos of a source are stored in a rendition, and their bytes together."""
-        if not DeltaTable.is_deltatable(self._uri, self._options):
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return 0, 0
         stored = pl.scan_delta(self._table()).filter(
             pl.col("source") == source,
@@ -100,32 +108,80 @@ class Ledger:
         count, total = stored.select(pl.len(), pl.col("size").sum()).collect(engine="streaming").row(0)
         return count, total or 0
 
-    def record(self, rows: Sequence[LedgerRow], shard: str | None = None) -> None:
-        """Append rows in one commit; raises LakeError if the table cannot be written.
-
-        `shard` is where the images of those rows are that have a digest and name no shard themselves.
-        """
-        if not rows:
+    def record(self, rows: pa.Table) -> None:
+        """Append rows (`schema.LEDGER`) in one commit; raises LakeError if the table cannot be written."""
+        if not rows.num_rows:
             return
-        ordered = sorted(rows, key=lambda row: (row.source, row.rendition, row.photo_id))
-        # Delta has no dictionary or enum type; a StrEnum goes in by its value.
-        columns = {name: [getattr(row, name) for row in ordered] for name in LEDGER.names}
-        columns["outcome"] = [row.outcome.value for row in ordered]
-        columns["shard"] = [row.shard or (shard if row.sha256 else None) for row in ordered]
-        rows_table = table(columns, LEDGER)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._append(rows_table)
+                self._append(rows)
                 return
-            except DeltaError as error:
+            except _delta().exceptions.DeltaError as error:
                 # Only a lost race with another writer is worth another try.
                 if not _lost_race(error) or attempt == _ATTEMPTS:
                     raise LakeError(f"cannot record outcomes in {self._uri}: {error}") from error
                 time.sleep(0.05 * attempt)
 
+    def files(self, source: str, rendition: str) -> list[str]:
+        """URIs of the Parquet files that hold the rows of a source in a rendition (without these columns)."""
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+            return []
+        where = [("source", "=", source), ("rendition", "=", rendition)]
+        return self._table().file_uris(file_pruning_predicate=where)
+
+    def shards(self) -> set[str]:
+        """The digests of all shards that some row names."""
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+            return set()
+        named = pl.scan_delta(self._table()).select(pl.col("shard").drop_nulls().unique())
+        return set(named.collect(engine="streaming")["shard"])
+
+    def move(self, shards: Mapping[str, str | None]) -> None:
+        """Let rows that name a shard (keys) name the one that took its place (values); raises LakeError."""
+        for target in sorted({new or "" for new in shards.values()}):
+            old = sorted(digest for digest, new in shards.items() if (new or "") == target)
+            for some in _batched(old):
+                where = f"shard IN ({', '.join(repr(digest) for digest in some)})"
+                value = f"'{target}'" if target else "NULL"
+                self._rewrite(partial(_update, where=where, value=value))
+
+    def forget(self, photo_ids: Sequence[int]) -> None:
+        """Delete every row of these photos, of whatever source and rendition; raises LakeError."""
+        for some in _batched(sorted(photo_ids)):
+            where = f"photo_id IN ({', '.join(str(int(photo_id)) for photo_id in some)})"
+            self._rewrite(partial(_delete, where=where))
+
+    def purge(self) -> None:
+        """Drop what earlier versions of the table held: files, and log entries with their statistics."""
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+            return
+        try:
+            table = self._table()
+            table.alter.set_table_properties(_FORGETFUL)
+            table = self._table()
+            table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
+            table.create_checkpoint()
+            table.cleanup_metadata()
+            self._table().alter.set_table_properties(_CONFIGURATION)
+        except _delta().exceptions.DeltaError as error:
+            raise LakeError(f"cannot purge {self._uri}: {error}; run it again") from error
+
+    def _rewrite(self, change: Callable[[DeltaTable], object]) -> None:
+        """Change rows in one commit, again if another writer was first."""
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+            return
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                change(self._table())
+                return
+            except _delta().exceptions.DeltaError as error:
+                if not _lost_race(error) or attempt == _ATTEMPTS:
+                    raise LakeError(f"cannot change rows of {self._uri}: {error}") from error
+                time.sleep(0.05 * attempt)
+
     def _append(self, rows: pa.Table) -> None:
-        if not DeltaTable.is_deltatable(self._uri, self._options):
-            DeltaTable.create(
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+            _delta().DeltaTable.create(
                 self._uri,
                 LEDGER,
                 mode="ignore",
@@ -133,13 +189,51 @@ class Ledger:
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
             )
-        write_deltalake(
-            self._table(), rows, mode="append", commit_properties=CommitProperties(max_commit_retries=20)
+        _delta().write_deltalake(
+            self._table(),
+            rows,
+            mode="append",
+            commit_properties=_delta().CommitProperties(max_commit_retries=20),
         )
 
     def _table(self) -> DeltaTable:
-        return DeltaTable(self._uri, storage_options=self._options)
+        return _delta().DeltaTable(self._uri, storage_options=self._options)
+
+
+def _batched(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), _NAMED):
+        yield values[start : start + _NAMED]
+
+
+def _update(table: DeltaTable, where: str, value: str) -> None:
+    table.update(predicate=where, updates={"shard": value})
+
+
+def _delete(table: DeltaTable, where: str) -> None:
+    table.delete(where)
 
 
 def _lost_race(error: DeltaError) -> bool:
-    return isinstance(error, CommitFailedError) or "already exists" in str(error)
+    return isinstance(error, _delta().exceptions.CommitFailedError) or "already exists" in str(error)
+
+
+def _delta() -> Any:
+    """Imported where it is used: a code location that only declares assets loads without it."""
+    import deltalake
+    import deltalake.exceptions
+
+    return deltalake
+
+
+def ledger_rows(rows: Sequence[LedgerRow], shard: str | None = None) -> pa.Table:
+    """The rows as a table (`schema.LEDGER`), in the order of the photo ids.
+
+    `shard` is where the images of those rows are that have a digest and name no shard themselves.
+    """
+    ordered = sorted(rows, key=lambda row: (row.source, row.rendition, row.photo_id))
+    columns: dict[str, Sequence[object]] = dict.fromkeys(LedgerRow._fields, ())
+    columns |= zip(LedgerRow._fields, zip(*ordered, strict=True), strict=False)
+    # Delta has no dictionary or enum type; a StrEnum goes in by its value.
+    columns["outcome"] = [row.outcome.value for row in ordered]
+    columns["shard"] = [row.shard or (shard if row.sha256 else None) for row in ordered]
+    return table({name: columns[name] for name in LEDGER.names}, LEDGER)

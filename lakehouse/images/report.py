@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -12,7 +13,7 @@ from lakehouse.images.answers import Outcome, PhotoRequest, without_credentials
 from lakehouse.progress import Task
 
 _EXAMPLES = 5
-_BEAT = 0.2
+BEAT = 0.2  # seconds from one look at the progress to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,21 @@ class Tally:
                 self._show(str(reason), photo_id, url, status)
 
     @property
+    def settled(self) -> int:
+        """Photos whose outcome is known."""
+        return self.outcomes.total()
+
+    def merge(self, other: Tally) -> None:
+        """Add the counts of a part; `requested` covers it already."""
+        self.outcomes += other.outcomes
+        self.reasons += other.reasons
+        self.shards += other.shards
+        self.fetched += other.fetched
+        self.bytes += other.bytes
+        for reason, shown in other.examples.items():
+            self.examples[reason] = (self.examples.get(reason, []) + shown)[:_EXAMPLES]
+
+    @property
     def note(self) -> str:
         """What came and what did not go well so far, in a few words."""
         unwell = [outcome for outcome in Outcome if outcome is not Outcome.STORED and self.outcomes[outcome]]
@@ -120,25 +136,35 @@ class Tally:
 
 
 class Pulse:
-    """Tells a display of single steps, but not more often than anybody can see."""
+    """Tells a display how far the work is, but not more often than anybody can see.
 
-    def __init__(self, shown: Task, tally: Tally) -> None:
-        self._shown, self._tally = shown, tally
-        self._steps = 0
+    Parameters
+    ----------
+    done
+        Counts of what is finished.
+    running
+        Counts so far of the parts under way, wherever they run.
+    """
+
+    def __init__(self, shown: Task, done: Tally, running: Mapping[int, Tally]) -> None:
+        self._shown, self._done, self._running = shown, done, running
+        self._told = 0
         self._began = time.monotonic()
         self._next = 0.0
 
-    def beat(self, steps: int = 1) -> None:
-        """So many more photos are settled."""
-        self._steps += steps
+    def beat(self) -> None:
+        """Something may have happened."""
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + _BEAT
+            self._next = now + BEAT
             self.close()
 
     def close(self) -> None:
-        """Tell of the steps that were not told yet."""
+        """Tell what was not told yet."""
+        now = Tally(requested=self._done.requested)
+        for part in (self._done, *self._running.values()):
+            now.merge(part)
         seconds = time.monotonic() - self._began
-        rate = [f"{self._tally.fetched / seconds:,.0f}/s"] if self._tally.fetched and seconds else []
-        self._shown.advance(self._steps, ", ".join([*rate, *filter(None, [self._tally.note])]))
-        self._steps = 0
+        rate = [f"{now.fetched / seconds:,.0f}/s"] if now.fetched and seconds else []
+        steps, self._told = max(0, now.settled - self._told), max(self._told, now.settled)
+        self._shown.advance(steps, ", ".join([*rate, *filter(None, [now.note])]))

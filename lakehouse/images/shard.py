@@ -10,13 +10,15 @@ null), as WebDataset expects.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -29,8 +31,6 @@ from lakehouse.lake import Lake
 HELD = 16 * 1024 * 1024  # bytes of images that wait for their turn in memory
 
 _ARCHIVE = "shard.tar"
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-_FACTS = {field.name for field in fields(ImageFacts)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,14 @@ class Shard:
     images: int
 
 
-@dataclass(slots=True)
-class _Image:
-    """An image that waits (its bytes, or where they are in the overflow file), or was written at `offset`."""
+class _Image(NamedTuple):
+    """An image that waits; its bytes are at `overflow` in the overflow file if there is no `data`."""
 
     photo_id: int
     source_file: str
     facts: ImageFacts
-    data: bytes | None = None
-    offset: int = 0
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.photo_id}.{self.facts.extension}"
+    data: bytes | None
+    overflow: int = 0
 
 
 def shard_key(rendition: str, digest: str) -> str:
@@ -75,17 +70,19 @@ class Spool:
     folder
         Scratch space.
     archive, overflow
-        Files in it, open for writing, the second for reading too.
+        Files in it, open for writing, the first without a buffer, the second for reading too.
     photo_ids
         The photos that may come, in order; whichever does not is left out.
     """
 
-    def __init__(self, folder: Path, archive: BinaryIO, overflow: BinaryIO, photo_ids: Iterable[int]) -> None:
+    def __init__(
+        self, folder: Path, archive: io.FileIO, overflow: BinaryIO, photo_ids: Iterable[int]
+    ) -> None:
         self._folder, self._archive, self._overflow = folder, archive, overflow
         self._turns = deque(photo_ids)
         self._absent: set[int] = set()
         self._waiting: dict[int, _Image] = {}
-        self._written: list[_Image] = []
+        self._written: list[tuple[int, str, int, ImageFacts]] = []  # photo id, file name, offset, facts
         self._digest = hashlib.sha256()
         self._held = self._position = 0
 
@@ -95,13 +92,17 @@ class Spool:
             raise LakeError(f"photo {photo_id} came twice for one shard; report this as a bug")
         image = _Image(photo_id, source_file, facts, data)
         with _writing(self._folder):
-            if photo_id != self._turns[0] and self._held + len(data) > HELD:
-                image.data, image.offset = None, self._overflow.seek(0, 2)
+            if photo_id == self._turns[0]:
+                self._turns.popleft()
+                self._append(image, data)
+                self._advance()
+                return
+            if self._held + len(data) > HELD:
+                image = _Image(photo_id, source_file, facts, None, self._overflow.seek(0, 2))
                 self._overflow.write(data)
             else:
                 self._held += len(data)
             self._waiting[photo_id] = image
-            self._advance()
 
     def leave_out(self, photo_id: int) -> None:
         """The photo will not come: those that wait for it need not."""
@@ -117,7 +118,6 @@ class Spool:
             if not self._written:
                 return None
             self._write([ustar.trailer(self._position)])
-            self._archive.flush()
         digest = self._digest.hexdigest()
         if not lake.exists(index_key(rendition, digest)):
             lake.publish(self._folder / _ARCHIVE, shard_key(rendition, digest))
@@ -132,30 +132,38 @@ class Spool:
             photo_id = self._turns[0]
             image = self._waiting.pop(photo_id, None)
             if image is not None:
-                self._append(image)
+                self._append(image, self._fetched(image))
             elif photo_id in self._absent:
                 self._absent.discard(photo_id)
             else:
                 return
             self._turns.popleft()
 
-    def _append(self, image: _Image) -> None:
-        data = image.data
-        if data is None:
-            self._overflow.seek(image.offset)
-            data = self._overflow.read(image.facts.size)
-        else:
-            self._held -= len(data)
-        image.data, image.offset = None, self._position + ustar.BLOCK
-        self._written.append(image)
-        header, content, padding = ustar.member(image.file_name, data)
-        beside = ustar.member(f"{image.photo_id}.json", _sidecar(image))
-        self._write([header, content, b"".join((padding, *beside))])
+    def _fetched(self, image: _Image) -> bytes:
+        if image.data is not None:
+            self._held -= len(image.data)
+            return image.data
+        self._overflow.seek(image.overflow)
+        return self._overflow.read(image.facts.size)
+
+    def _append(self, image: _Image, data: bytes) -> None:
+        photo_id, facts = image.photo_id, image.facts
+        file_name, beside = f"{photo_id}.{facts.extension}", _sidecar(image)
+        self._written.append((photo_id, file_name, self._position + ustar.BLOCK, facts))
+        around = b"".join((bytes(-len(data) % ustar.BLOCK), *ustar.member(f"{photo_id}.json", beside)))
+        self._write([ustar.header(file_name, len(data)), data, around])
 
     def _write(self, pieces: list[bytes]) -> None:
+        """In one system call as a rule; a disk that is nearly full takes a part, then raises."""
         for piece in pieces:
             self._digest.update(piece)
-            self._position += self._archive.write(piece)
+        size = sum(map(len, pieces))
+        written = os.writev(self._archive.fileno(), pieces)
+        if written < size:
+            rest = memoryview(b"".join(pieces))[written:]
+            while rest:
+                rest = rest[os.write(self._archive.fileno(), rest) :]
+        self._position += size
 
 
 @contextmanager
@@ -163,7 +171,7 @@ def spooling(lake: Lake, photo_ids: Iterable[int]) -> Iterator[Spool]:
     """A spool in the lake's scratch space for the given photos; removed when the block ends."""
     with (
         lake.scratch() as folder,
-        (folder / _ARCHIVE).open("wb") as archive,
+        (folder / _ARCHIVE).open("wb", buffering=0) as archive,
         (folder / "overflow").open("w+b") as overflow,
     ):
         yield Spool(folder, archive, overflow, sorted(photo_ids))
@@ -180,22 +188,20 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _sidecar(image: _Image) -> bytes:
-    facts = image.facts
-    values = {
-        "format": facts.format,
-        "height": facts.height,
-        "photo_id": image.photo_id,
-        "sha256": facts.sha256.hex(),
-        "source_file": image.source_file,
-        "width": facts.width,
-    }
-    return _JSON.encode(values).encode()
+    """Canonical JSON: keys in order, no blanks."""
+    facts, source_file = image.facts, json.dumps(image.source_file)
+    return (
+        f'{{"format":"{facts.format}","height":{facts.height},"photo_id":{image.photo_id},'
+        f'"sha256":"{facts.sha256.hex()}","source_file":{source_file},"width":{facts.width}}}'
+    ).encode()
 
 
-def _index(images: list[_Image]) -> pa.Table:
-    columns: dict[str, list[object]] = {
-        name: [getattr(image.facts, name) for image in images] for name in INDEX.names if name in _FACTS
+def _index(images: list[tuple[int, str, int, ImageFacts]]) -> pa.Table:
+    photo_ids, file_names, offsets, facts = zip(*images, strict=True)
+    columns = {"photo_id": photo_ids, "file_name": file_names, "offset": offsets}
+    columns |= {
+        name: values
+        for name, values in zip(ImageFacts._fields, zip(*facts, strict=True), strict=True)
+        if name in INDEX.names
     }
-    for name in ("photo_id", "file_name", "offset"):
-        columns[name] = [getattr(image, name) for image in images]
-    return table(columns, INDEX)
+    return table({name: columns[name] for name in INDEX.names}, INDEX)

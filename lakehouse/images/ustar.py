@@ -10,7 +10,7 @@ _RECORD = 20 * BLOCK  # tar pads an archive to whole records
 
 def member(name: str, content: bytes) -> Iterator[bytes]:
     """The pieces of one plain file: a header of one block, the content, padding to whole blocks."""
-    yield _header(name, len(content))
+    yield header(name, len(content))
     yield content
     yield bytes(-len(content) % BLOCK)
 
@@ -20,19 +20,18 @@ def trailer(position: int) -> bytes:
     return bytes(2 * BLOCK + (-(position + 2 * BLOCK) % _RECORD))
 
 
-def _header(name: str, size: int) -> bytes:
-    """Mode 0644; owner, group and time, which could vary, are zero."""
-    fields = b"".join(
-        (
-            name.encode("ascii").ljust(100, b"\0"),
-            b"0000644\0",
-            b"0000000\0" * 2,  # owner and group
-            f"{size:011o}\0".encode(),
-            b"00000000000\0",  # modification time
-            b" " * 8,  # checksum, counted as blanks
-            b"0",
-            bytes(100),
-            b"ustar\00000",
-        )
-    ).ljust(BLOCK, b"\0")
-    return fields[:148] + f"{sum(fields):06o}\0 ".encode() + fields[156:]
+# Mode 0644; owner, group and time, which could vary, are zero.
+_BEFORE_SIZE = b"0000644\0" + b"0000000\0" * 2
+_AFTER_SIZE = b"\0" + b"00000000000\0"
+_AFTER_SUM = b"0" + bytes(100) + b"ustar\00000"
+_PLAIN = _AFTER_SUM.ljust(BLOCK - 156, b"\0")
+_SUM = sum(_BEFORE_SIZE + _AFTER_SIZE + _AFTER_SUM) + 8 * ord(" ")  # the checksum is counted as blanks
+
+
+def header(name: str, size: int) -> bytes:
+    """The header of a plain file of `size` bytes; `name` is ASCII, at most 100 characters."""
+    path, digits = name.encode("ascii"), b"%011o" % size
+    checksum = _SUM + sum(path) + sum(digits)
+    return b"".join(
+        (path.ljust(100, b"\0"), _BEFORE_SIZE, digits, _AFTER_SIZE, b"%06o\0 " % checksum, _PLAIN)
+    )

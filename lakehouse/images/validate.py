@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -37,11 +39,10 @@ _PADDING = 4096  # the most that may follow a JPEG's end mark
 _ODD_SCAN = "Invalid SOS parameters for sequential JPEG"
 _MODES = {"GRAY": "L", "Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}
 # What only Pillow can tell of a JPEG: EXIF, XMP with a position, more than one picture.
-_TELLING = (b"Exif\0\0", b"GPSLatitude", b"MPF\0")
+_TELLING = re.compile(rb"Exif\0\0|GPSLatitude|MPF\0")
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(NamedTuple):
     """What the bytes of an image say; sizes and `dhash` are of the pixels as stored, not yet turned.
 
     `orientation` is None where the file says nothing valid; `gps` tells of a position in EXIF or XMP;
@@ -100,15 +101,14 @@ def glance(data: bytes) -> ImageFacts:
 
     Only a JPEG has an end that tells; everything else is decoded all the same.
     """
-    kind, width, height = _head(data)
+    kind, width, height, mode = _head(data)
     if kind != "jpeg":
         return inspect(data)
     # Some cameras pad the file behind the end mark.
     if not data.endswith(b"\xff\xd9") and b"\xff\xd9" not in data[-_PADDING:]:
         raise InvalidImage("corrupt", "no end mark")
     orientation, gps, animated = None, False, False
-    before_pixels = data[: data.find(b"\xff\xda")]
-    if any(mark in before_pixels for mark in _TELLING):
+    if _TELLING.search(data, 0, data.find(b"\xff\xda")):
         with opened(data) as (image, _):
             orientation, gps = orientation_of(image), is_located(image)
             animated = bool(getattr(image, "is_animated", False))
@@ -118,7 +118,7 @@ def glance(data: bytes) -> ImageFacts:
         width=width,
         height=height,
         format=kind,
-        mode=_MODES.get(simplejpeg.decode_jpeg_header(data)[2], "RGB"),
+        mode=_MODES.get(mode, "RGB"),
         orientation=orientation,
         gps=gps,
         animated=animated,
@@ -135,25 +135,25 @@ def _has_end(data: bytes, kind: str) -> bool:
     return True  # a PNG's chunks have been read to the last; of a JPEG with several pictures the first counts
 
 
-def _head(data: bytes) -> tuple[str, int, int]:
-    """Format, width and height, known before anything is decoded."""
+def _head(data: bytes) -> tuple[str, int, int, str]:
+    """Format, width, height and (of a JPEG) colour space, known before anything is decoded."""
     if not data:
         raise InvalidImage("empty")
     kind = sniff(data)
     if kind is None:
         raise InvalidImage("wrong_type", f"starts with {data[:12]!r}")
-    width, height = _dimensions(data, kind)
+    width, height, mode = _dimensions(data, kind)
     if width < 1 or height < 1:
         raise InvalidImage("corrupt", f"{width} x {height} pixels")
     if width * height > MAX_PIXELS:
         raise InvalidImage("bomb", f"{width} x {height} pixels")
-    return kind, width, height
+    return kind, width, height, mode
 
 
 @contextmanager
 def opened(data: bytes) -> Iterator[tuple[ImageFile.ImageFile, str]]:
     """The image, open in Pillow, and its format; whatever goes wrong in the block is an InvalidImage."""
-    kind, width, height = _head(data)
+    kind, width, height, _ = _head(data)
     try:
         with Image.open(io.BytesIO(data), formats=_PILLOW[kind]) as image, _turn(width * height):
             yield image, kind
@@ -188,19 +188,17 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
-def _dimensions(data: bytes, kind: str) -> tuple[int, int]:
-    """Width and height from the header, before anything is decoded: a bomb is never opened."""
+def _dimensions(data: bytes, kind: str) -> tuple[int, int, str]:
+    """Width, height and colour space from the header, before anything is decoded: a bomb is never opened."""
     try:
         if kind == "jpeg":
-            height, width = simplejpeg.decode_jpeg_header(data)[:2]
-            return int(width), int(height)
+            height, width, mode, _ = simplejpeg.decode_jpeg_header(data)
+            return width, height, mode
         if kind == "png":
-            width, height = struct.unpack_from(">II", data, 16)
-            return width, height
+            return (*struct.unpack_from(">II", data, 16), "")
         if kind == "gif":
-            width, height = struct.unpack_from("<HH", data, 6)
-            return width, height
-        return _webp_dimensions(data)
+            return (*struct.unpack_from("<HH", data, 6), "")
+        return (*_webp_dimensions(data), "")
     except (ValueError, struct.error) as error:
         raise InvalidImage("corrupt", str(error)) from error
 
@@ -269,9 +267,16 @@ def difference_hash(gray: np.ndarray) -> int:
     rows, columns = _HASH_SIDE, _HASH_SIDE + 1
     if gray.shape[0] < rows or gray.shape[1] < columns:
         gray = gray.repeat(-(-rows // gray.shape[0]), axis=0).repeat(-(-columns // gray.shape[1]), axis=1)
-    height, width = gray.shape
-    tops, lefts = np.arange(rows) * height // rows, np.arange(columns) * width // columns
+    tops, lefts, areas = _areas(*gray.shape)
     sums = np.add.reduceat(np.add.reduceat(gray, tops, axis=0, dtype=np.int64), lefts, axis=1)
-    areas = np.diff(lefts, append=width)  # the areas of one row are equally high
     darker = sums[:, :-1] * areas[1:] < sums[:, 1:] * areas[:-1]
     return int.from_bytes(np.packbits(darker).tobytes(), "big")
+
+
+@lru_cache(maxsize=256)
+def _areas(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the areas begin, from the top and from the left, and how wide they are (their height is equal in
+    a row)."""
+    tops = np.arange(_HASH_SIDE) * height // _HASH_SIDE
+    lefts = np.arange(_HASH_SIDE + 1) * width // (_HASH_SIDE + 1)
+    return tops, lefts, np.diff(lefts, append=width)

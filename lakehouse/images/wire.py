@@ -7,10 +7,9 @@ When the transfers under way hold more bytes than allowed, all but the oldest pa
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import os
-import selectors
+import select
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -24,7 +23,10 @@ from lakehouse.images.answers import TIMEOUT_FIRST_BYTE, Exchange
 T = TypeVar("T")
 
 _USER_AGENT = "lakehouse/0.1"
-_LOOK = 0.002  # seconds between looks at the memory in use
+# Seconds between looks at the memory in use, while there is plenty and when it becomes scarce.
+_LOOK, _LOOK_CLOSELY = 0.01, 0.001
+_BUFFER = 64 * 1024  # bytes that are read at once; libcurl's default of 16 kB is a system call for each
+_READ = {b"content-encoding", b"content-length", b"etag", b"last-modified", b"retry-after"}
 # The wheel's libcurl looks where the machine that built it keeps its authorities.
 _AUTHORITIES = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where()
 
@@ -81,18 +83,26 @@ class Signature:
     token: str | None = field(default=None, repr=False)
 
 
-class _Transfer(Generic[T]):
-    """A curl handle and what it receives; the callbacks are C methods, so no signal handler runs in them."""
+class _Line(Generic[T]):
+    """A curl handle with what it receives, used for one transfer after the other.
 
-    def __init__(self, handle: pycurl.Curl, token: T, url: str, signature: Signature | None) -> None:
-        self.handle, self.token, self.url, self.signature = handle, token, url, signature
+    The callbacks are C methods, so no signal handler runs in them; they are set once.
+    """
+
+    __slots__ = ("chunks", "handle", "head", "paused", "signature", "started", "token", "url")
+
+    def __init__(self, handle: pycurl.Curl, signature: Signature | None) -> None:
+        self.handle, self.signature = handle, signature
+        self.head: list[bytes] = []
+        self.chunks: list[bytes] = []
+        handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
+        handle.setopt(pycurl.WRITEFUNCTION, self.chunks.append)
+
+    def begin(self, token: T, url: str) -> None:
+        self.token, self.url = token, url
         self.paused = False
         self.started = time.monotonic()
-        self.head: list[bytes] = []
-        self.body = io.BytesIO()
-        handle.setopt(pycurl.URL, url)
-        handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
-        handle.setopt(pycurl.WRITEFUNCTION, self.body.write)
+        self.handle.setopt(pycurl.URL, url)
 
     def exchange(self, code: int, message: str) -> Exchange:
         status = self.handle.getinfo(pycurl.RESPONSE_CODE) or None
@@ -102,7 +112,7 @@ class _Transfer(Generic[T]):
             message=message,
             status=status,
             headers=parse_head(self.head),
-            body=b"" if code else self.body.getvalue(),
+            body=b"" if code else b"".join(self.chunks),
             redirect_url=self.handle.getinfo(pycurl.REDIRECT_URL) if status and 300 <= status < 400 else None,
         )
 
@@ -116,12 +126,14 @@ class Wire(Generic[T]):
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._events: dict[int, int] = {}  # by descriptor, what is waited for
         self._timer = math.inf
         self._broken: BaseException | None = None
-        self._active: dict[pycurl.Curl, _Transfer[T]] = {}  # in the order they were started
-        self._idle: dict[Signature | None, list[pycurl.Curl]] = {}
+        self._active: dict[pycurl.Curl, _Line[T]] = {}  # in the order they were started
+        self._idle: dict[Signature | None, list[_Line[T]]] = {}
         self._look_again = 0.0
+        self.full = False  # the transfers under way hold more than they may
 
     def __len__(self) -> int:
         return len(self._active)
@@ -129,39 +141,36 @@ class Wire(Generic[T]):
     @property
     def buffered(self) -> int:
         """Bytes held by the transfers under way."""
-        return sum(transfer.body.tell() for transfer in self._active.values())
+        return sum(int(handle.getinfo(pycurl.SIZE_DOWNLOAD_T)) for handle in self._active)
 
     def start(self, token: T, url: str, signature: Signature | None = None) -> None:
         """Begin a transfer."""
-        idle = self._idle.setdefault(signature, [])
-        handle = idle.pop() if idle else self._new_handle(signature)
-        self._active[handle] = _Transfer(handle, token, url, signature)
-        self._multi.add_handle(handle)
+        idle = self._idle.get(signature)
+        line = idle.pop() if idle else _Line[T](self._new_handle(signature), signature)
+        line.begin(token, url)
+        self._active[line.handle] = line
+        self._multi.add_handle(line.handle)
         self._check()
 
     def cancel(self, token: T) -> None:
         """Drop a transfer; nothing more is heard of it."""
-        for handle, transfer in self._active.items():
-            if transfer.token is token:
-                del self._active[handle]
-                self._release(handle, transfer)
+        for line in self._active.values():
+            if line.token is token:
+                del self._active[line.handle]
+                self._release(line)
                 return
 
     def wait(self, until: float) -> list[tuple[T, Exchange]]:
         """Move bytes until something ended or the monotonic clock reads `until`; what ended."""
         silent = next((one for one in self._active.values() if not one.head), None)
         clock = silent.started + self._limits.first_byte if silent else math.inf
-        pause = min(until, self._timer, clock) - time.monotonic()
-        if self._selector.get_map():
-            events = self._selector.select(None if pause == math.inf else max(pause, 0))
-        else:  # an empty selector does not wait on every platform
-            events = []
-            time.sleep(min(max(pause, 0), 1.0))
-        for key, mask in events:
-            bits = (pycurl.CSELECT_IN if mask & selectors.EVENT_READ else 0) | (
-                pycurl.CSELECT_OUT if mask & selectors.EVENT_WRITE else 0
+        pause = max(min(until, self._timer, clock) - time.monotonic(), 0.0)
+        for descriptor, events in self._ready(pause):
+            # An error or the end of a connection is found by reading.
+            bits = (pycurl.CSELECT_OUT if events & select.POLLOUT else 0) | (
+                pycurl.CSELECT_IN if events & ~select.POLLOUT else 0
             )
-            self._act(key.fd, bits)
+            self._act(descriptor, bits)
             self._bound_memory()
         if self._timer <= time.monotonic():
             self._timer = math.inf
@@ -171,34 +180,48 @@ class Wire(Generic[T]):
 
     def close(self) -> list[T]:
         """Drop everything under way; the tokens of what was dropped."""
-        dropped = [transfer.token for transfer in self._active.values()]
+        dropped = [line.token for line in self._active.values()]
         for handle in self._active:
             self._multi.remove_handle(handle)
-        for handle in [*self._active, *(one for idle in self._idle.values() for one in idle)]:
-            handle.close()
+        for line in [*self._active.values(), *(one for idle in self._idle.values() for one in idle)]:
+            line.handle.close()
         self._active.clear()
         self._idle.clear()
         self._multi.close()
-        self._selector.close()
+        if isinstance(self._poll, select.epoll):
+            self._poll.close()
         return dropped
 
     # --- inside
+
+    def _ready(self, pause: float) -> list[tuple[int, int]]:
+        """Descriptors on which something can be done, waiting for `pause` seconds at most."""
+        if not self._events:  # nothing to wait for but the clock
+            time.sleep(min(pause, 1.0))
+            return []
+        endless = pause == math.inf
+        if isinstance(self._poll, select.epoll):
+            return self._poll.poll(None if endless else pause)
+        return self._poll.poll(None if endless else pause * 1000)
 
     def _bound_memory(self) -> None:
         """Let the oldest two transfers alone until there is room for the others again."""
         now = time.monotonic()
         if now < self._look_again:
             return
-        self._look_again = now + _LOOK
-        full = self.buffered > self._limits.buffered
-        for position, transfer in enumerate(self._active.values()):
-            pause = full and position >= 2
-            if pause is transfer.paused:
+        held, bound = self.buffered, self._limits.buffered
+        self._look_again = now + (_LOOK if 4 * held < bound else _LOOK_CLOSELY)
+        before, self.full = self.full, held > bound
+        if not before and not self.full:
+            return
+        for position, line in enumerate(self._active.values()):
+            pause = self.full and position >= 2
+            if pause is line.paused:
                 continue
             # One that is not connected yet or has just ended cannot be paused; it is looked at again.
             with contextlib.suppress(pycurl.error):
-                transfer.handle.pause(pycurl.PAUSE_RECV if pause else pycurl.PAUSE_CONT)
-                transfer.paused = pause
+                line.handle.pause(pycurl.PAUSE_RECV if pause else pycurl.PAUSE_CONT)
+                line.paused = pause
         self._check()
 
     def _new_handle(self, signature: Signature | None) -> pycurl.Curl:
@@ -223,6 +246,7 @@ class Wire(Generic[T]):
             (pycurl.LOW_SPEED_TIME, limits.slow_seconds),
             (pycurl.MAXFILESIZE_LARGE, limits.max_bytes),
             (pycurl.DNS_CACHE_TIMEOUT, 300),
+            (pycurl.BUFFERSIZE, _BUFFER),
             (pycurl.NOSIGNAL, 1),
         ):
             handle.setopt(option, value)
@@ -240,17 +264,20 @@ class Wire(Generic[T]):
 
     def _on_socket(self, what: int, descriptor: int, multi: pycurl.CurlMulti, data: Any) -> None:
         try:
-            known = descriptor in self._selector.get_map()
-            events = (selectors.EVENT_READ if what & pycurl.POLL_IN else 0) | (
-                selectors.EVENT_WRITE if what & pycurl.POLL_OUT else 0
+            events = (select.POLLIN if what & pycurl.POLL_IN else 0) | (
+                select.POLLOUT if what & pycurl.POLL_OUT else 0
             )
+            known = self._events.get(descriptor)
             if what == pycurl.POLL_REMOVE or not events:
-                if known:
-                    self._selector.unregister(descriptor)
-            elif known:
-                self._selector.modify(descriptor, events)
-            else:
-                self._selector.register(descriptor, events)
+                if known is not None:
+                    del self._events[descriptor]
+                    self._poll.unregister(descriptor)
+            elif known is None:
+                self._poll.register(descriptor, events)
+                self._events[descriptor] = events
+            elif known != events:
+                self._poll.modify(descriptor, events)
+                self._events[descriptor] = events
         except BaseException as error:  # noqa: BLE001  (raised again by _check)
             self._broken = error
 
@@ -272,34 +299,36 @@ class Wire(Generic[T]):
         """Transfers without a first byte in time, which curl has no clock for."""
         latest = time.monotonic() - self._limits.first_byte
         late = []
-        for transfer in self._active.values():
-            if transfer.started > latest:
+        for line in self._active.values():
+            if line.started > latest:
                 break
-            if not transfer.head:
-                late.append(transfer.handle)
+            if not line.head:
+                late.append(line.handle)
         return [self._finish(handle, pycurl.E_OPERATION_TIMEDOUT, TIMEOUT_FIRST_BYTE) for handle in late]
 
     def _finish(self, handle: pycurl.Curl, code: int, message: str) -> tuple[T, Exchange]:
-        transfer = self._active.pop(handle)
-        exchange = transfer.exchange(code, message)
-        self._release(handle, transfer)
-        return transfer.token, exchange
+        line = self._active.pop(handle)
+        ended = line.token, line.exchange(code, message)
+        self._release(line)
+        return ended
 
-    def _release(self, handle: pycurl.Curl, transfer: _Transfer[T]) -> None:
-        transfer.body.close()
-        self._multi.remove_handle(handle)
+    def _release(self, line: _Line[T]) -> None:
+        self._multi.remove_handle(line.handle)
+        line.head.clear()
+        line.chunks.clear()
+        del line.token
         self._check()
-        self._idle[transfer.signature].append(handle)
+        self._idle.setdefault(line.signature, []).append(line)
 
 
 def parse_head(lines: list[bytes]) -> dict[str, str]:
-    """The header fields of the last response in `lines` (a 1xx may come before it), in lower case."""
+    """What this project reads of the last response in `lines` (a 1xx may come before it), in lower case."""
     fields: dict[str, str] = {}
     for line in lines:
-        if line.startswith(b"HTTP/"):
-            fields.clear()
-            continue
-        name, colon, value = line.decode("latin-1").partition(":")
-        if colon:
-            fields[name.strip().lower()] = value.strip()
+        name, colon, value = line.partition(b":")
+        if not colon:
+            if line.startswith(b"HTTP/"):
+                fields.clear()
+        elif (key := name.strip().lower()) in _READ:
+            fields[key.decode()] = value.decode("latin-1").strip()
     return fields

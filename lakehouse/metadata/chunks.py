@@ -17,15 +17,13 @@ MAX_LINE = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Whole lines of a text: `data`, the number of its first line (from 1), and how many lines it has.
+    """Whole lines of a text.
 
     Every line ends in a newline, but for the last one of a text that lacks it: then `terminated` is false.
     """
 
-    first_line: int
     data: bytes
-    lines: int
-    terminated: bool
+    terminated: bool = True
 
 
 def chunked(pieces: Iterator[bytes], where: str, size: int = CHUNK) -> Iterator[Chunk]:
@@ -34,7 +32,7 @@ def chunked(pieces: Iterator[bytes], where: str, size: int = CHUNK) -> Iterator[
     Raises SourceError, naming the file `where`, for a line above `MAX_LINE`.
     """
     held: list[bytes] = []
-    length, line = 0, 1
+    length = passed = 0
     for piece in pieces:
         held.append(piece)
         length += len(piece)
@@ -43,17 +41,16 @@ def chunked(pieces: Iterator[bytes], where: str, size: int = CHUNK) -> Iterator[
             if not data:
                 if length > MAX_LINE:
                     raise SourceError(
-                        f"{where}: line {line} is longer than {MAX_LINE >> 20} MB; this is no such table"
+                        f"{where}: the line at byte {passed:,} is longer than {MAX_LINE >> 20} MB; this "
+                        "is no such table"
                     )
                 break
             held, length = [rest], len(rest)
-            lines = data.count(b"\n")
-            yield Chunk(line, data, lines, True)
-            line += lines
+            passed += len(data)
+            yield Chunk(data)
     if length:
         data = b"".join(held)
-        terminated = data.endswith(b"\n")
-        yield Chunk(line, data, data.count(b"\n") + (not terminated), terminated)
+        yield Chunk(data, data.endswith(b"\n"))
 
 
 def _cut(held: list[bytes], size: int) -> tuple[bytes, bytes]:

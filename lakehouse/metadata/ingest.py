@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
+from queue import Full, Queue
+from threading import Event
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +26,8 @@ from lakehouse.sources.base import Release, Source, TableFile, TableStream
 from lakehouse.sources.etag import EtagCheck
 
 _PARSERS = 2
+# Chunks that wait for the writer, parsed or not: they bound what is held at once.
+_AHEAD = 3
 # A few bad lines are quarantined; more bad lines than rows mean that this is another kind of file.
 _TOLERATED = 1000
 
@@ -34,9 +39,10 @@ class _Record(BaseModel):
 class RawTableReport(_Record):
     """One ingested table: the file it came from (`sha256` of its stored bytes) and what became of its lines.
 
-    `rows` + `rejected` + `blank` + 1 (the header) = `lines`. `etag_check` is how the bytes were held
-    against the ETag: `md5`, `multipart`, `unverifiable` where it is no digest, `archive` where it is the
-    archive's.
+    `rows` + `rejected` + `blank` + `taken_back` + 1 (the header) = `lines`. `etag_check` is how the bytes
+    were held against the ETag: `md5`, `multipart`, `unverifiable` where it is no digest, `archive` where it
+    is the archive's. Lines that were removed later because a photo was taken back are `taken_back`, and no
+    longer among the others.
     """
 
     name: str
@@ -49,6 +55,7 @@ class RawTableReport(_Record):
     rows: int
     rejected: int
     blank: int
+    taken_back: int = 0
 
 
 class ArchiveReport(_Record):
@@ -286,14 +293,13 @@ def _ingest_table(lake: Lake, source: Source, release_id: str, stream: TableStre
     meter = _Meter(file)
     with (
         task(f"Reading {file.name}", file.size, "bytes") as progress,
-        ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(_PARSERS, "parse") as parsers,
     ):
-        pieces = meter.pass_on(stream.pieces, progress)
-        chunks = _ahead(chunked(inflate(pieces, where), where), reader)
+        chunks = chunked(inflate(meter.pass_on(stream.pieces, progress), where), where)
         header, chunk = _header(next(chunks, None), table, where)
         parser = Parser(table, header)
-        counts = _write(lake, source.name, release_id, file, _parsed(parser, chunk, chunks, parsers), where)
+        with _in_order(parser.parse, chain([chunk], chunks), parsers) as parsed:
+            counts = _write(lake, source.name, release_id, file, parsed, where)
     verdict = meter.verdict(where)
     if counts.rows == 0 and not table.optional:
         raise SourceError(
@@ -326,23 +332,41 @@ def _header(chunk: Chunk | None, table: RawTable, where: str) -> tuple[tuple[str
             f"{where}: line 1 is {shown!r}, expected the header {expected}; "
             f"check that this is the table {table.name}"
         )
-    terminated = chunk.terminated or not rest
-    return found, Chunk(2, rest, chunk.lines - 1, terminated)
+    return found, Chunk(rest, chunk.terminated or not rest)
 
 
-def _parsed(
-    parser: Parser, first: Chunk, rest: Iterator[Chunk], pool: ThreadPoolExecutor
-) -> Iterator[Parsed]:
-    """Parsed chunks in their order, a few of them being worked on at a time."""
-    pending: deque[Future[Parsed]] = deque()
-    if first.lines:
-        pending.append(pool.submit(parser.parse, first))
-    for chunk in rest:
-        pending.append(pool.submit(parser.parse, chunk))
-        if len(pending) > _PARSERS:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+@contextmanager
+def _in_order(
+    work: Callable[[Chunk], Parsed], chunks: Iterator[Chunk], pool: ThreadPoolExecutor
+) -> Iterator[Iterator[Parsed]]:
+    """What `work` makes of each chunk, in order: a thread reads them, `pool` works on some at a time."""
+    waiting: Queue[Future[Parsed] | None] = Queue(_AHEAD)
+    left = Event()
+
+    def hand_on(future: Future[Parsed] | None) -> bool:
+        while not left.is_set():
+            with suppress(Full):
+                waiting.put(future, timeout=0.1)
+                return True
+        return False
+
+    def read() -> None:
+        for chunk in chunks:
+            if not hand_on(pool.submit(work, chunk)):
+                return
+
+    def results(reading: Future[None]) -> Iterator[Parsed]:
+        while (future := waiting.get()) is not None:
+            yield future.result()
+        reading.result()
+
+    with ThreadPoolExecutor(1, "read") as reader:
+        reading = reader.submit(read)
+        reading.add_done_callback(lambda _: hand_on(None))
+        try:
+            yield results(reading)
+        finally:
+            left.set()
 
 
 @dataclass(slots=True)
@@ -355,7 +379,7 @@ class _Counts:
 def _write(
     lake: Lake, source_name: str, release_id: str, file: TableFile, parsed: Iterator[Parsed], where: str
 ) -> _Counts:
-    table, counts = RAW_TABLES[file.name], _Counts()
+    table, counts, line = RAW_TABLES[file.name], _Counts(), 2  # the first is the header's
     place = (source_name, release_id, file.name)
     with (
         lake.parquet_writer(raw_table_key(*place), table.schema, **table.encoding) as rows,
@@ -367,25 +391,18 @@ def _write(
             counts.blank += part.blank
             _append(rows, part)
             if part.rejects:
-                rejects.write_table(rejects_table(file.key, part.rejects))
+                rejects.write_table(rejects_table(file.key, line, part.rejects))
             if counts.rejected > max(counts.rows, _TOLERATED):
                 last = part.rejects[-1] if part.rejects else None
-                example = f", for example line {last.line}: {last.rule}" if last else ""
+                example = f", for example line {line + last.line}: {last.rule}" if last else ""
                 raise SourceError(
                     f"{where}: {counts.rejected:,} lines break a rule, only {counts.rows:,} do not{example}; "
                     f"check that this is the table {file.name}"
                 )
+            line += part.lines
     return counts
 
 
 def _append(writer: pq.ParquetWriter, part: Parsed) -> None:
     if part.rows.num_rows:
         writer.write_table(part.rows, row_group_size=part.rows.num_rows)
-
-
-def _ahead(items: Iterator[Chunk], pool: ThreadPoolExecutor) -> Iterator[Chunk]:
-    """`items`, the next one being made in `pool` while one is in use."""
-    pending = pool.submit(next, items, None)
-    while (item := pending.result()) is not None:
-        pending = pool.submit(next, items, None)
-        yield item

@@ -29,11 +29,14 @@ _BOM = b"\xef\xbb\xbf"
 # Groups this small are looked at line by line before they are halved further.
 _SMALL = 64
 _TEXT_LIMIT = 4096
+# UUIDs that are decoded together: their text stays in the processor's cache.
+_BLOCK = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One line set aside: where, which `column` (None: the line as such), the `rule` it breaks, its bytes."""
+    """One line set aside: its number in the chunk (from 0), the `column` (None: the line as such), the `rule`
+    that it breaks, its bytes."""
 
     line: int
     column: str | None
@@ -48,6 +51,11 @@ class Parsed:
     rows: pa.Table
     rejects: tuple[Reject, ...]
     blank: int
+
+    @property
+    def lines(self) -> int:
+        """All lines of the chunk."""
+        return self.rows.num_rows + len(self.rejects) + self.blank
 
 
 @dataclass(slots=True)
@@ -82,19 +90,33 @@ class Parser:
         }
 
     def parse(self, chunk: Chunk) -> Parsed:
-        """Typed rows of `chunk`, its rejects, and its count of blank lines; these add up to `chunk.lines`."""
-        found = _Found([], [])
+        """Typed rows of `chunk`, its rejects, and its count of blank lines: each line is one of these."""
         data = chunk.data if chunk.terminated or not chunk.data else chunk.data + b"\n"
-        self._sift(data, chunk.first_line, chunk.lines, found)
-        last, rejects = chunk.first_line + chunk.lines - 1, found.rejects
-        if not chunk.terminated and rejects and rejects[-1].line == last:
-            rejects[-1] = Reject(last, None, "last row cut short", rejects[-1].text)
-        tables = found.tables
-        rows = tables[0] if len(tables) == 1 else pa.concat_tables([self._schema.empty_table(), *tables])
-        return Parsed(rows, tuple(rejects), chunk.lines - rows.num_rows - len(rejects))
+        rows = self._whole(data)
+        if rows is not None:
+            return Parsed(rows, (), 0)
+        found, lines = _Found([], []), data.count(b"\n")
+        self._sift(data, 0, lines, found)
+        rejects = found.rejects
+        if not chunk.terminated and rejects and rejects[-1].line == lines - 1:
+            rejects[-1] = Reject(lines - 1, None, "last row cut short", rejects[-1].text)
+        rows = pa.concat_tables([self._schema.empty_table(), *found.tables])
+        return Parsed(rows, tuple(rejects), lines - rows.num_rows - len(rejects))
+
+    def _whole(self, data: bytes) -> pa.Table | None:
+        """The rows of `data`, one for each of its lines; None if some line is no row."""
+        # The reader would take a carriage return for the end of a line.
+        if b"\r" in data:
+            return None
+        try:
+            return self._strict(data)
+        except (pa.ArrowInvalid, _Refused):
+            return None
 
     def _strict(self, data: bytes) -> pa.Table:
-        """All rows of `data`; raises ArrowInvalid or _Refused if one of its lines breaks a rule."""
+        """The rows of `data`; raises ArrowInvalid or _Refused if a line breaks a rule or is blank."""
+        if not data:
+            return self._schema.empty_table()
         if data.startswith(_BOM):
             # The reader would skip it, but only here and not in the middle of a chunk.
             data = b"\n" + data
@@ -103,7 +125,9 @@ class Parser:
             read_options=csv.ReadOptions(
                 column_names=self._header, use_threads=False, block_size=len(data) + 1
             ),
-            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False, newlines_in_values=False),
+            parse_options=csv.ParseOptions(
+                delimiter="\t", quote_char=False, newlines_in_values=False, ignore_empty_lines=False
+            ),
             convert_options=csv.ConvertOptions(
                 column_types=self._kinds,
                 null_values=[""],
@@ -129,13 +153,10 @@ class Parser:
 
     def _sift(self, data: bytes, first_line: int, lines: int, found: _Found) -> None:
         """Add the rows and rejects of whole lines to `found`, halving them until the bad ones are alone."""
-        if b"\r" not in data:
-            try:
-                found.tables.append(self._strict(data))
-            except (pa.ArrowInvalid, _Refused):
-                pass
-            else:
-                return
+        rows = self._whole(data)
+        if rows is not None:
+            found.tables.append(rows)
+            return
         if lines <= _SMALL:
             self._one_by_one(data, first_line, found)
             return
@@ -212,13 +233,13 @@ class Parser:
         return Reject(number, column, f"{column or 'the line'} cannot be read", line)
 
 
-def rejects_table(file: str, rejects: Sequence[Reject]) -> pa.Table:
-    """The rows of `rejects` of `file` (schema `REJECTS`)."""
+def rejects_table(file: str, first_line: int, rejects: Sequence[Reject]) -> pa.Table:
+    """The rows (schema `REJECTS`) of `rejects` of a chunk that begins at `first_line` of `file`."""
     texts = [reject.text.decode("utf-8", "backslashreplace") for reject in rejects]
     return pa.table(
         {
             "file": [file] * len(rejects),
-            "line": [reject.line for reject in rejects],
+            "line": [first_line + reject.line for reject in rejects],
             "column": [reject.column for reject in rejects],
             "rule": [reject.rule for reject in rejects],
             "text": [text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "…" for text in texts],
@@ -232,16 +253,20 @@ def _uuids(texts: pa.Array) -> pa.Array:
     count = len(texts)
     raw = np.frombuffer(texts.buffers()[1], dtype=np.uint8, count=36 * count, offset=36 * texts.offset)
     characters = raw.reshape(count, 36)
-    if not all((characters[:, column] == ord("-")).all() for column in _HYPHENS):
-        raise _Refused("not a UUID")
-    digits = np.empty((count, 32), np.uint8)
-    # A copy of each group costs a third of gathering all digits by their indices.
-    for start, stop, at in _GROUPS:
-        digits[:, at : at + stop - start] = characters[:, start:stop]
-    try:
-        data = pa.py_buffer(binascii.unhexlify(digits.data))
-    except binascii.Error:
-        raise _Refused("not a UUID") from None
+    digits = np.empty((min(count, _BLOCK), 32), np.uint8)
+    found = []
+    for first in range(0, count, _BLOCK):
+        block = characters[first : first + _BLOCK]
+        if not all((block[:, column] == ord("-")).all() for column in _HYPHENS):
+            raise _Refused("not a UUID")
+        # A copy of each group costs a third of gathering all digits by their indices.
+        for start, stop, at in _GROUPS:
+            digits[: len(block), at : at + stop - start] = block[:, start:stop]
+        try:
+            found.append(binascii.unhexlify(digits[: len(block)].data))
+        except binascii.Error:
+            raise _Refused("not a UUID") from None
+    data = pa.py_buffer(b"".join(found))
     return pa.ExtensionArray.from_storage(
         pa.uuid(), pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, data])
     )

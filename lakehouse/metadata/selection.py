@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from lakehouse.campaign import Campaign, Where
@@ -24,6 +25,7 @@ from lakehouse.metadata.schema import EXCLUDED, SELECTION, SELECTION_ENCODING
 from lakehouse.metadata.splits import SPLIT_SALT, order_sql, split_of, split_sql
 from lakehouse.metadata.taxonomy import load_taxa_report, taxa_key
 from lakehouse.progress import task
+from lakehouse.tombstones import Tombstones, load_tombstones
 
 __all__ = [
     "LISTED_REASONS",
@@ -33,6 +35,7 @@ __all__ = [
     "Preview",
     "SelectionReport",
     "excluded_key",
+    "label_counts",
     "load_selection_report",
     "preview",
     "select_partition",
@@ -42,6 +45,7 @@ __all__ = [
 
 # In the order in which they are asked; the first that holds is the reason.
 REASONS = (
+    "taken_back",
     "observations_disagree",
     "unknown_licence",
     "licence",
@@ -122,6 +126,12 @@ def load_selection_report(lake: Lake, campaign: str, key: str) -> SelectionRepor
         return None
 
 
+def label_counts(lake: Lake, campaign: str, key: str) -> list[tuple[str, int]]:
+    """The labels of a partition's selection with their photos, most first; raises NotFoundError."""
+    labels = lake.read_table(selection_key(campaign, key), ["label"])["label"].to_pylist()
+    return sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0]))
+
+
 def select_partition(
     lake: Lake, campaign: Campaign, plan: Plan, key: str, connection: duckdb.DuckDBPyConnection
 ) -> SelectionReport:
@@ -178,6 +188,54 @@ def preview(lake: Lake, campaign: Campaign, plan: Plan, connection: duckdb.DuckD
         splits={name: splits[name] for name in campaign.splits},
         excluded={reason: excluded[reason] for reason in REASONS if excluded[reason]},
     )
+
+
+def reasons_of(
+    lake: Lake,
+    campaign: Campaign,
+    plan: Plan,
+    photo_ids: pa.Array,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """Why these photos, which a release before had, are not selected: `photo_id` and `reason`.
+
+    The reason is `gone` where the source has the photo no more, `elsewhere` where its taxon is none of the
+    campaign's now, `per_label_max` where it is only too many, else one of `REASONS`.
+    """
+    intervals = union(interval for partition in plan.partitions for interval in partition.intervals)
+    wanted = pa.table({"photo_id": photo_ids.cast(pa.int64())})
+    files = photo_files(lake, plan.source, plan.release, [(-(1 << 62), 1 << 62)])
+    with session(lake, connection) as cursor:
+        cursor.register("wanted", wanted)
+        # One narrow scan finds the few that are asked for; all columns are read of those alone.
+        cursor.execute(f"""
+            CREATE TEMP TABLE still AS SELECT photos.* FROM {files_sql(files)} photos
+            JOIN wanted USING (photo_id)""")
+        cursor.unregister("wanted")
+        lows, highs = zip(*intervals, strict=True)
+        cursor.register(
+            "intervals", pa.table({"low": pa.array(lows, pa.int64()), "high": pa.array(highs, pa.int64())})
+        )
+        found: pa.Table = cursor.sql(f"""
+            WITH labels AS (
+                SELECT lft, {_label_columns(lake, campaign, plan)}
+                FROM {files_sql([lake.uri(taxa_key(plan.source, plan.release))])}
+                ASOF JOIN intervals ON lft >= intervals.low
+                WHERE lft < intervals.high
+            ), candidates AS (
+                SELECT still.*, label_id, labels.lft IS NULL AS outside,
+                       {split_sql(_group_sql(campaign), campaign.splits)} AS split
+                FROM still LEFT JOIN labels USING (lft)
+            )
+            SELECT photo_id, CASE WHEN outside THEN 'elsewhere'
+                ELSE coalesce({_reason_sql(campaign, load_tombstones(lake))}, 'per_label_max') END AS reason
+            FROM {_straddling_sql(campaign)}""").to_arrow_table()
+        cursor.execute("DROP TABLE still")
+        cursor.unregister("intervals")
+    missing = pc.invert(pc.is_in(wanted["photo_id"], found["photo_id"]))
+    gone = wanted.filter(missing)
+    gone = gone.append_column("reason", pa.array(["gone"] * len(gone), pa.string()))
+    return pa.concat_tables([found.cast(gone.schema), gone])
 
 
 def _groups(plan: Plan) -> Iterator[list[Partition]]:
@@ -237,17 +295,20 @@ def _judged(
         cursor.execute(f"""
             CREATE TEMP TABLE judged AS
             WITH candidates AS (
-                SELECT photos.*, label_id, label, {split_sql("observation_uuid", campaign.splits)} AS split
+                SELECT photos.*, label_id, label, {split_sql(_group_sql(campaign), campaign.splits)} AS split
                 FROM {files_sql(files)} photos JOIN labels USING (lft)
                 WHERE {ranges}
-            ), asked AS MATERIALIZED (SELECT *, {_reason_sql(campaign)} AS failed FROM candidates),
+            ), asked AS MATERIALIZED (
+                SELECT *, {_reason_sql(campaign, load_tombstones(lake))} AS failed
+                FROM {_straddling_sql(campaign)}
+            ),
             good AS (
                 SELECT photo_id, count(*) OVER (PARTITION BY label_id) AS of_label,
                        row_number() OVER (PARTITION BY label_id ORDER BY {order_sql("photo_id")}, photo_id)
                        AS nth
                 FROM asked WHERE failed IS NULL
             )
-            SELECT asked.* EXCLUDE (failed), {_bounded_sql(campaign)} AS reason
+            SELECT asked.* EXCLUDE (failed, straddles), {_bounded_sql(campaign)} AS reason
             FROM asked LEFT JOIN good USING (photo_id)""")
         yield cursor
         cursor.unregister("intervals")
@@ -259,11 +320,42 @@ def _label_columns(lake: Lake, campaign: Campaign, plan: Plan) -> str:
     return f'"{campaign.label}_id" AS label_id, "{campaign.label}" AS label'
 
 
-def _reason_sql(campaign: Campaign) -> str:
+def _group_sql(campaign: Campaign) -> str:
+    """What a photo's split follows from: its observation, or its observer where the campaign groups by them
+    and the observer is known."""
+    if campaign.splits_group_by == "observation":
+        return "observation_uuid"
+    return "coalesce('observer:' || observer_id::VARCHAR, observation_uuid::VARCHAR)"
+
+
+def _straddling_sql(campaign: Campaign) -> str:
+    """The candidates with a column `straddles`: the photo's observations are in different splits.
+
+    By observation that follows from the photo alone. By observer it takes the other photos: of its
+    observation, and of the further ones that claim it.
+    """
+    if campaign.splits_group_by == "observation":
+        elsewhere = f"lambda other: {split_sql('other', campaign.splits)} <> split"
+        return f"""(
+            SELECT *, len(list_filter(other_observations, {elsewhere})) > 0 AS straddles FROM candidates)"""
+    return """(
+            WITH claims AS (
+                SELECT photo_id, split,
+                       unnest(list_prepend(observation_uuid, coalesce(other_observations, []))) AS observation
+                FROM candidates
+            ), torn AS (
+                SELECT observation FROM claims GROUP BY observation HAVING min(split) <> max(split)
+            )
+            SELECT candidates.*, photo_id IN (SELECT photo_id FROM claims JOIN torn USING (observation))
+                   AS straddles
+            FROM candidates)"""
+
+
+def _reason_sql(campaign: Campaign, tombstones: Tombstones) -> str:
     """The first reason to leave a photo out for what it is itself, null if there is none."""
     where = campaign.where
-    elsewhere = f"lambda other: {split_sql('other', campaign.splits)} <> split"
     conditions = {
+        "taken_back": tombstones.sql("photo_id"),
         "observations_disagree": "taxa_disagree",
         "unknown_licence": f"license IS NULL OR license NOT IN {_strings(LICENCES)}",
         "licence": f"license NOT IN {_strings(where.licenses)}",
@@ -275,7 +367,7 @@ def _reason_sql(campaign: Campaign) -> str:
         else f"positional_accuracy IS NULL OR positional_accuracy > {where.positional_accuracy_max}",
         "not_at_label_rank": "label_id IS NULL",
         # One photo whose observations are in two splits would be trained and tested on.
-        "observations_split": f"len(list_filter(other_observations, {elsewhere})) > 0",
+        "observations_split": "straddles",
     }
     cases = "".join(f" WHEN {test} THEN {quoted(reason)}" for reason, test in conditions.items())
     return f"CASE{cases} END"

@@ -60,10 +60,11 @@ PLACEMENT = pa.schema(
 
 
 class Format(StrEnum):
-    """How the images of an export are laid out."""
+    """How the images of an export are laid out; `dwca` has their records only, as a Darwin Core Archive."""
 
     webdataset = "webdataset"
     imagefolder = "imagefolder"
+    dwca = "dwca"
 
 
 @dataclass(frozen=True, slots=True)

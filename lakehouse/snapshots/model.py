@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -60,9 +60,12 @@ class Inputs(_Record):
 
 
 class Root(_Record):
-    """The content-addressed root; `snapshot_id` is the sha256 of its canonical JSON."""
+    """The content-addressed root; `snapshot_id` is the sha256 of its canonical JSON.
 
-    format: Literal["lakehouse-snapshot/1"] = "lakehouse-snapshot/1"
+    `dropped` lists the photos that gave way to others or whose label is too small; None if there are none.
+    """
+
+    format: Literal["lakehouse-snapshot/2"] = "lakehouse-snapshot/2"
     campaign: str
     content_id: str
     parameters: dict[str, Any]
@@ -71,7 +74,20 @@ class Root(_Record):
     shards: tuple[ShardRef, ...]
     partitions: tuple[PartitionParts, ...]
     taxa: FileRef
+    dropped: FileRef | None = None
     inputs: Inputs
+
+    def files(self) -> Iterator[FileRef]:
+        """Every file the root names."""
+        yield self.taxa
+        if self.dropped:
+            yield self.dropped
+        for parts in self.partitions:
+            yield parts.labels
+            yield parts.records
+        for shard in self.shards:
+            yield shard.index
+            yield shard.tar
 
 
 class About(_Record):
@@ -93,9 +109,19 @@ def fates(accounting: Mapping[str, int]) -> list[tuple[str, int]]:
     return [(name, accounting[name]) for name in order if name in accounting]
 
 
+Kind = Literal["first", "added", "removed", "relabelled", "relicensed", "repacked", "redacted"]
+
+
 class Version(_Record):
     """The record `refs/<campaign>/v<N>`: which snapshot, after which, when, what changed and how every photo
-    that was considered fared; not part of the identity."""
+    that was considered fared; not part of the identity.
+
+    `kinds` says what kind of change made it: the `first` version, photos `added`, `removed`, `relabelled`,
+    `relicensed`, the same rows `repacked` in other files, or photos taken back (`redacted`). `removed` lists
+    the photos that the version before had, with the reason; `label_splits` counts the labels that have a
+    photo in each split; `redacts` are the ids that this version had before photos were taken back, oldest
+    first; `provenance` is what software made it, and in which run.
+    """
 
     campaign: str
     version: int
@@ -105,8 +131,37 @@ class Version(_Record):
     changes: dict[str, int]
     accounting: dict[str, int]
     about: About
+    kinds: tuple[Kind, ...] = ()
+    removed: FileRef | None = None
+    label_splits: dict[str, int] = {}
+    redacts: tuple[str, ...] = ()
+    provenance: dict[str, str] = {}
 
     @property
     def ref(self) -> str:
         """How people name it: `<campaign>@v<N>`."""
         return f"{self.campaign}@v{self.version}"
+
+
+class Withdrawal(_Record):
+    """The tombstone of a snapshot out of which photos were taken: how many for which reason, when, and the
+    snapshot that took its place."""
+
+    snapshot_id: str
+    campaign: str
+    version: int
+    successor: str
+    removed: dict[str, int]
+    day: str
+
+    @property
+    def sentence(self) -> str:
+        """What is told to whoever asks for it."""
+        counts = " and ".join(
+            f"{count:,} for {reason} reasons" for reason, count in self.removed.items() if count
+        )
+        return (
+            f"snapshot {self.snapshot_id} was withdrawn on {self.day}: photos were taken out of it"
+            + (f" ({counts})" if counts else "")
+            + f"; its successor is {self.campaign}@v{self.version}, {self.successor}"
+        )

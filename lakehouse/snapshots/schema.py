@@ -7,11 +7,13 @@ import pyarrow as pa
 
 _CODE = pa.dictionary(pa.int32(), pa.string())
 
-# What may change while the pixels stay: one part per partition, sorted by photo_id.
+# What may change while the pixels stay: one part per partition, sorted by photo_id. The taxon is that of the
+# identification; the label is what it rolls up to.
 LABELS = pa.schema(
     [
         pa.field("photo_id", pa.int64(), nullable=False),
         pa.field("label_id", pa.int32(), nullable=False),
+        pa.field("taxon_id", pa.int32(), nullable=False),
         pa.field("license", _CODE, nullable=False),
         pa.field("split", _CODE, nullable=False),
     ]
@@ -24,7 +26,6 @@ RECORDS = pa.schema(
         pa.field("shard", _CODE, nullable=False),  # sha256 of the tar that holds the image
         pa.field("extension", _CODE, nullable=False),
         pa.field("observation_uuid", pa.uuid(), nullable=False),
-        pa.field("taxon_id", pa.int32(), nullable=False),
         pa.field("observer_id", pa.int32()),
         pa.field("creator", pa.string(), nullable=False),
         pa.field("quality_grade", _CODE),
@@ -32,6 +33,26 @@ RECORDS = pa.schema(
         pa.field("latitude", pa.float64()),
         pa.field("longitude", pa.float64()),
         pa.field("positional_accuracy", pa.int32()),
+    ]
+)
+
+# Photos that are stored and selected and yet not in the snapshot, sorted by photo_id; `stays` is the photo
+# they give way to, where there is one.
+DROPPED = pa.schema(
+    [
+        pa.field("photo_id", pa.int64(), nullable=False),
+        pa.field("label_id", pa.int32(), nullable=False),
+        pa.field("reason", _CODE, nullable=False),
+        pa.field("stays", pa.int64()),
+    ]
+)
+
+# Photos of the version before that are not in this one, sorted by photo_id; `reason` as in docs/versions.md.
+REMOVED = pa.schema(
+    [
+        pa.field("photo_id", pa.int64(), nullable=False),
+        pa.field("label_id", pa.int32(), nullable=False),
+        pa.field("reason", _CODE, nullable=False),
     ]
 )
 

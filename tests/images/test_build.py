@@ -14,10 +14,11 @@ from lakehouse.campaign import ImageSpec
 from lakehouse.errors import SourceError
 from lakehouse.images import build
 from lakehouse.images.answers import Answer
-from lakehouse.images.build import failed_share, source_file, store_photos
+from lakehouse.images.build import failed_share, store_photos
 from lakehouse.images.fetch import CurlFetcher
 from lakehouse.images.ledger import Ledger
 from lakehouse.images.shard import shard_key
+from lakehouse.images.task import source_file
 from lakehouse.lake import Lake
 from lakehouse.progress import shown_by
 from lakehouse.settings import Settings

@@ -15,10 +15,11 @@ from botocore.credentials import Credentials
 
 from lakehouse.campaign import ImageSpec
 from lakehouse.images.answers import PhotoRequest
-from lakehouse.images.build import source_file, store_photos
+from lakehouse.images.build import store_photos
 from lakehouse.images.fetch import CurlFetcher
 from lakehouse.images.lease import lease
 from lakehouse.images.shard import index_key
+from lakehouse.images.task import source_file
 from lakehouse.lake import open_lake
 from lakehouse.settings import Settings, load_settings
 from lakehouse.sources.inaturalist import InaturalistSource

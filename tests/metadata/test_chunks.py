@@ -56,11 +56,6 @@ def test_other_data_behind_gzip_is_an_error() -> None:
 def test_chunks_are_whole_lines_and_lose_nothing(text: bytes, piece: int, size: int) -> None:
     found = list(chunked(iter(pieces(text, piece)), "t", size))
     assert b"".join(chunk.data for chunk in found) == text
-    line = 1
-    for chunk in found:
-        assert chunk.first_line == line
-        assert chunk.lines == len(chunk.data.splitlines()) if b"\r" not in text else True
-        line += chunk.lines
     assert all(chunk.terminated and chunk.data.endswith(b"\n") for chunk in found[:-1])
 
 
@@ -71,7 +66,7 @@ def test_chunks_do_not_depend_on_how_the_text_arrives(text: bytes, piece: int) -
 
 def test_an_endless_line_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "MAX_LINE", 1 << 20)
-    with pytest.raises(SourceError, match="line 2 is longer than 1 MB"):
+    with pytest.raises(SourceError, match="the line at byte 7 is longer than 1 MB"):
         list(chunked(iter([b"header\n", bytes(2 << 20)]), "t", 1000))
 
 

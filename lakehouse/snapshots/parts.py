@@ -1,0 +1,81 @@
+"""The files of a snapshot written under their digests: equal rows give equal bytes."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lakehouse.errors import LakeError
+from lakehouse.images.shard import index_key, shard_key
+from lakehouse.lake import ROW_GROUP, Lake
+from lakehouse.snapshots.identity import sha256_hex, sha256_of_file
+from lakehouse.snapshots.model import FileRef, Root, ShardRef
+
+PARTS = "snapshots/parts"
+# Rising numbers; the others have few distinct values in one part.
+_RISING = ("photo_id",)
+_REPEATED = ("label_id", "taxon_id", "observer_id", "observed_on")
+
+
+class PartWriter:
+    """Writes parts; one that a version names already (`known`) is not written again.
+
+    A part that is there and that no version names is written all the same: it is an orphan of a killed run,
+    and housekeeping, which goes by age, might be about to delete it.
+    """
+
+    def __init__(self, lake: Lake, known: Root | None = None) -> None:
+        self._lake = lake
+        self._known = {file.key for file in known.files()} if known else set()
+
+    def store(self, table: pa.Table, schema: pa.Schema) -> FileRef:
+        """Write a table as a part of `schema`."""
+        table = _conform(table, schema)
+        with self._lake.scratch() as folder:
+            path = folder / "part.parquet"
+            codes = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+            pq.write_table(
+                table,
+                path,
+                row_group_size=ROW_GROUP,
+                compression="zstd",
+                compression_level=3,
+                store_schema=False,
+                use_dictionary=[*codes, *(name for name in _REPEATED if name in schema.names)],
+                column_encoding={name: "DELTA_BINARY_PACKED" for name in _RISING if name in schema.names},
+            )
+            digest, size = sha256_of_file(path), path.stat().st_size
+            key = f"{PARTS}/{digest}.parquet"
+            if key not in self._known:
+                self._lake.publish(path, key)
+        return FileRef(key=key, sha256=digest, size=size, rows=len(table))
+
+
+def shard_ref(lake: Lake, rendition: str, digest: str) -> ShardRef:
+    """A reference to a shard that is in the lake; raises LakeError if its archive is not."""
+    tar, index = shard_key(rendition, digest), index_key(rendition, digest)
+    size, data = lake.size(tar), lake.get(index)
+    if size is None:
+        raise LakeError(f"{lake.uri(tar)} is missing although the ledger names it; run lakehouse verify")
+    rows = pq.ParquetFile(pa.BufferReader(data)).metadata.num_rows
+    return ShardRef(
+        tar=FileRef(key=tar, sha256=digest, size=size, rows=rows),
+        index=FileRef(key=index, sha256=sha256_hex(data), size=len(data), rows=rows),
+    )
+
+
+def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        table[name].combine_chunks()
+        if pa.types.is_dictionary(table[name].type)
+        else table[name].cast(schema.field(name).type)
+        for name in schema.names
+    ]
+    # A dictionary lists just the values that occur, in order, so that equal columns are equal bytes.
+    columns = [
+        column.cast(pa.string()).combine_chunks().dictionary_encode()
+        if pa.types.is_dictionary(field.type)
+        else column
+        for column, field in zip(columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, names=schema.names).cast(schema).combine_chunks()
