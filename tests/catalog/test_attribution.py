@@ -123,7 +123,7 @@ def test_more_rows_than_a_batch_are_all_written(
 
 
 @given(name=st.text(min_size=1).filter(str.strip))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 def test_no_name_can_break_a_line_or_steer_a_terminal(export, name: str) -> None:
     manifest = export.manifest.head(3).with_columns(creator=pl.lit(name))
     with tempfile.TemporaryDirectory() as folder:

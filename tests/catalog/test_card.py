@@ -283,7 +283,7 @@ HOSTILE = st.one_of(
 
 
 @given(name=HOSTILE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_is_seen_as_it_was_written(name: str) -> None:
     page = browser(f"- {text(name)}")
     assert page.tags == ["ul", "li"]
@@ -291,14 +291,14 @@ def test_any_text_is_seen_as_it_was_written(name: str) -> None:
 
 
 @given(name=HOSTILE)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_stays_in_its_cell(name: str) -> None:
     page = browser(table(("a", "b"), [(text(name), "1")]))
     assert page.tags == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
 
 
 @given(name=HOSTILE, url=HOSTILE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_link_leads_to_the_web_and_has_nothing_else_in_it(name: str, url: str) -> None:
     for address in (url, f"https://{url}", f"javascript:{url}"):
         page = browser(f"x {linked(name, address)}")
@@ -308,7 +308,7 @@ def test_a_link_leads_to_the_web_and_has_nothing_else_in_it(name: str, url: str)
 
 
 @given(title=HOSTILE.filter(str.strip), description=HOSTILE.filter(str.strip))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 def test_no_title_can_change_what_the_hub_reads(export, title: str, description: str) -> None:
     about = export.version.about.model_copy(update={"title": title, "description": description})
     version = export.version.model_copy(update={"about": about})
