@@ -169,22 +169,13 @@ def show_diff(before: str, after: str, found: diffs.Diff, removed: dict[str, int
     table(f"{before} → {after}", ("change", "photos"), [*rows, ("unchanged", found.unchanged)])
     if found.labels:
         most = 15
+        kinds = ("added", "removed", "relabelled", "moved", "relicensed")
+        # A column of zeros takes the names' room.
+        counts = ["before", "after", *(kind for kind in kinds if found.totals[kind])]
         table(
             "by label" + (f" (the first {most} of {len(found.labels)})" if len(found.labels) > most else ""),
-            ("label", "before", "after", "added", "removed", "relabelled", "moved", "relicensed"),
-            [
-                (
-                    label.label,
-                    label.before,
-                    label.after,
-                    label.added,
-                    label.removed,
-                    label.relabelled,
-                    label.moved,
-                    label.relicensed,
-                )
-                for label in found.labels[:most]
-            ],
+            ("label", *counts),
+            [(label.label, *(getattr(label, count) for count in counts)) for label in found.labels[:most]],
         )
 
 
