@@ -61,8 +61,8 @@ def demo(
     before, *later = refs.versions(lake, campaign.name)
     after = later[0] if later else before
     with lake.connect() as connection:
-        roots = [refs.read_root(lake, version.snapshot_id) for version in (before, after)]
-        changes = diff(connection, lake, *roots, removal_lists(lake, before, after))
+        old, new = (refs.read_root(lake, version.snapshot_id) for version in (before, after))
+        changes = diff(connection, lake, old, new, removal_lists(lake, before, after))
     if as_json:
         emit(
             {
