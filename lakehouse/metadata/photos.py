@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 
@@ -12,6 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from lakehouse.errors import LakeError, NotFoundError
@@ -20,6 +22,7 @@ from lakehouse.metadata.engine import RowGroups, session
 from lakehouse.metadata.intervals import Interval
 from lakehouse.metadata.join import NO_OBSERVATION, NO_TAXON, UNKNOWN_TAXON, PhotoJoin, bounded
 from lakehouse.metadata.schema import PHOTOS, PHOTOS_ENCODING, PHOTOS_INDEX, PHOTOS_REJECTS
+from lakehouse.metadata.tree import Bools, Ints
 from lakehouse.progress import Task, task
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "photo_files",
     "photos_key",
     "photos_rejects_key",
+    "read_photos",
 ]
 
 FILE_ROWS = 4_000_000
@@ -86,13 +90,64 @@ def load_photos_report(lake: Lake, source_name: str, release_id: str) -> PhotosR
 
 def photo_files(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
     """URIs of the files that hold photos of these label ranges, in order."""
+    return [lake.uri(key) for key in _photo_keys(lake, source_name, release_id, intervals)]
+
+
+def _photo_keys(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
     index = lake.read_table(photos_key(source_name, release_id, "index.parquet"))
-    low, high = index["lft_min"].to_numpy(), index["lft_max"].to_numpy()
-    hit = np.zeros(len(index), np.bool_)
+    hit = _touched(index["lft_min"].to_numpy(), index["lft_max"].to_numpy(), intervals)
+    return [
+        photos_key(source_name, release_id, name) for name in index["file"].filter(pa.array(hit)).to_pylist()
+    ]
+
+
+def _touched(lows: Ints, highs: Ints, intervals: Iterable[Interval]) -> Bools:
+    """Which ranges `[low, high]` hold labels of `intervals`."""
+    hit = np.zeros(len(lows), np.bool_)
     for first, last in intervals:
-        hit |= (low < last) & (high >= first)
-    names = index["file"].filter(pa.array(hit)).to_pylist()
-    return [lake.uri(photos_key(source_name, release_id, name)) for name in names]
+        hit |= (lows < last) & (highs >= first)
+    return hit
+
+
+@lru_cache(maxsize=64)
+def _footer(lake: Lake, key: str) -> tuple[pq.FileMetaData, Ints, Ints]:
+    """The footer of a file, and the least and the greatest label of each of its row groups."""
+    footer = pq.read_metadata(lake.reader(key))
+    column = PHOTOS.get_field_index("lft")
+    spreads = [footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)]
+    return footer, np.array([one.min for one in spreads]), np.array([one.max for one in spreads])
+
+
+def read_photos(
+    lake: Lake,
+    source_name: str,
+    release_id: str,
+    intervals: Sequence[Interval],
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """The photos whose labels are in `intervals` (a set), in the table's order.
+
+    Only the row groups that hold some of them are read; footers of the files used last are kept in memory.
+
+    Parameters
+    ----------
+    columns
+        Of `PHOTOS`, in its order; all if None.
+    """
+    names = PHOTOS.names if columns is None else [name for name in PHOTOS.names if name in columns]
+    found = [pa.table([pa.array([], PHOTOS.field(name).type) for name in names], names)]
+    wanted = list(dict.fromkeys(["lft", *names]))
+    for key in _photo_keys(lake, source_name, release_id, intervals):
+        footer, lows, highs = _footer(lake, key)
+        groups = np.flatnonzero(_touched(lows, highs, intervals)).tolist()
+        with pq.ParquetFile(lake.reader(key), metadata=footer) as file:
+            table = file.read_row_groups(groups, wanted)
+        labels = table["lft"].to_numpy()
+        for low, high in intervals:
+            first, last = np.searchsorted(labels, [low, high])
+            if first < last:
+                found.append(table.slice(first, last - first).select(names))
+    return pa.concat_tables(found)
 
 
 def build_photos(
