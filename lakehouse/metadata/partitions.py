@@ -209,11 +209,9 @@ def resolve_wanted(lake: Lake, campaign: Campaign, taxonomy: Taxonomy) -> list[T
 
 def _noted(taxonomy: Taxonomy, match: Match, name: str | None) -> Match:
     """The match of an id, with a note where the list calls it otherwise: the id may be another database's."""
-    if (
-        match.taxon_id is None
-        or name is None
-        or taxonomy.resolve(match.taxon_id).name in (name, *readings(name))
-    ):
+    if match.taxon_id is None or name is None:
+        return match
+    if taxonomy.resolve(match.taxon_id).name.lower() in readings(name):
         return match
     return replace(match, reason=f"taken by its id; the list calls it {name}")
 

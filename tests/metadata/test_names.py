@@ -159,8 +159,8 @@ def test_thousands_of_names_take_seconds_at_most() -> None:
     table = pa.table({name: pa.array(values) for name, values in columns.items()}).cast(taxa_schema([]))
     asked = [*names[:2000], *(f"{name}x" for name in names[2000:2526])]
     taxonomy = Taxonomy(table)
-    started = time.perf_counter()
+    started = time.process_time()
     found = match_taxa(taxonomy, asked)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     assert [match.status for match in found] == ["matched"] * 2000 + ["synonym-like"] * 526
     assert all(match.asked[:-1] in match.candidates[0] for match in found[2000:])  # type: ignore[index]
