@@ -171,7 +171,7 @@ def build_photos(
         with task("Joining photos", join.raw_rows, "rows") as progress:
             join.run(progress)
         with task("Sorting photos", join.raw_rows, "rows") as progress:
-            written = _write(lake, source_name, release_id, join.sorted(), progress)
+            written = _write(lake, source_name, release_id, join, progress)
     report = PhotosReport(
         source=source_name,
         release_id=release_id,
@@ -212,49 +212,41 @@ class _Written:
     rejected: Counter[str] = field(default_factory=Counter)
 
 
-def _write(
-    lake: Lake, source_name: str, release_id: str, stream: Iterator[pa.Table], progress: Task
-) -> _Written:
+def _write(lake: Lake, source_name: str, release_id: str, join: PhotoJoin, progress: Task) -> _Written:
     """Write the rejects, the files and their index."""
     written = _Written()
     with lake.parquet_writer(photos_rejects_key(source_name, release_id), PHOTOS_REJECTS) as writer:
         rejects = RowGroups(writer)
-        photos = _accepted(stream, rejects, written, progress)
-        for number, tables in groupby(_numbered(photos), key=itemgetter(0)):
-            file = f"part-{number:05}.parquet"
-            key = photos_key(source_name, release_id, file)
-            part: dict[str, str | int] = {"file": file, "rows": 0}
-            with lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target:
-                groups = RowGroups(target)
-                for _, table in tables:
-                    part.setdefault("lft_min", table["lft"][0].as_py())
-                    part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
-                    groups.append(table)
-                groups.finish()
-            written.parts.append(part)
+        for table in join.rejected():
+            rejects.append(table)
+            written.rejected.update(table["rule"].to_pylist())
         rejects.finish()
+    photos = _counted(join.sorted(), written, progress)
+    for number, tables in groupby(_numbered(photos), key=itemgetter(0)):
+        file = f"part-{number:05}.parquet"
+        key = photos_key(source_name, release_id, file)
+        part: dict[str, str | int] = {"file": file, "rows": 0}
+        with lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target:
+            groups = RowGroups(target)
+            for _, table in tables:
+                part.setdefault("lft_min", table["lft"][0].as_py())
+                part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
+                groups.append(table)
+            groups.finish()
+        written.parts.append(part)
     with lake.parquet_writer(photos_key(source_name, release_id, "index.parquet"), PHOTOS_INDEX) as writer:
         writer.write_table(pa.Table.from_pylist(written.parts, schema=PHOTOS_INDEX))
     return written
 
 
-def _accepted(
-    stream: Iterator[pa.Table], rejects: RowGroups, written: _Written, progress: Task
-) -> Iterator[pa.Table]:
-    """The photos of the stream; the rejected rows are written, and everything is counted."""
-    for table in stream:
+def _counted(photos: Iterator[pa.Table], written: _Written, progress: Task) -> Iterator[pa.Table]:
+    """The photos, counted as they pass."""
+    for table in photos:
         progress.advance(len(table))
-        bad = pc.is_valid(table["rule"])
-        if pc.any(bad).as_py():
-            refused = table.filter(bad).select(PHOTOS_REJECTS.names).cast(PHOTOS_REJECTS)
-            rejects.append(refused)
-            written.rejected.update(refused["rule"].to_pylist())
-            table = table.filter(pc.invert(bad))
-        if len(table):
-            written.photos += len(table)
-            written.shared += len(table) - table["other_observations"].null_count
-            written.disagreeing += pc.sum(table["taxa_disagree"]).as_py()
-            yield table.select(PHOTOS.names).cast(PHOTOS)
+        written.photos += len(table)
+        written.shared += len(table) - table["other_observations"].null_count
+        written.disagreeing += pc.sum(table["taxa_disagree"]).as_py() or 0
+        yield table
 
 
 def _numbered(photos: Iterator[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
