@@ -121,6 +121,7 @@ def test_a_dask_cluster_makes_the_same_bytes_and_tells_how_far_it_is(store, dask
     assert len([steps for _, steps, _ in seen.told if steps]) > 1
 
 
+@pytest.mark.slow
 def test_progress_comes_from_the_workers_while_they_work(store, faulty):
     faulty.delay = 0.15
     seen = Seen()
@@ -131,12 +132,14 @@ def test_progress_comes_from_the_workers_while_they_work(store, faulty):
     assert len(steps) > 2, "more often than once a shard"
 
 
+@pytest.mark.slow
 def test_all_workers_together_ask_for_no_more_than_the_setting_allows(store, faulty):
     faulty.delay = 0.03
     store("processes:2")
     assert faulty.peak <= 16
 
 
+@pytest.mark.slow
 def test_the_rate_is_shared(store, faulty):
     began = time.monotonic()
     store("processes:2", photos=2 * SHARD, rate=20.0)
@@ -146,6 +149,7 @@ def test_the_rate_is_shared(store, faulty):
     assert time.monotonic() - began >= took
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_for_nothing(store, faulty):
     store("processes:2")
     hits = faulty.hits.total()
@@ -153,6 +157,7 @@ def test_a_second_run_asks_for_nothing(store, faulty):
     assert (report.fetched_now, faulty.hits.total()) == (0, hits)
 
 
+@pytest.mark.slow
 def test_a_source_that_denies_everything_ends_the_run(store, faulty):
     faulty.default = lambda handler: handler.reply(403)
     with pytest.raises(SourceError, match="none of them was recorded as gone"):
@@ -264,6 +269,7 @@ def child(faulty, tmp_path):
     process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds worker processes in /proc")
 def test_a_killed_worker_costs_its_shard_a_second_try_and_no_more(child, store, faulty, tmp_path):
     os.kill(workers_of(child.pid)[0], signal.SIGKILL)
@@ -276,6 +282,7 @@ def test_a_killed_worker_costs_its_shard_a_second_try_and_no_more(child, store, 
     assert not list((built.path / ".tmp").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds worker processes in /proc")
 def test_workers_end_with_their_parent_and_the_next_run_completes(child, store, faulty, tmp_path):
     workers = workers_of(child.pid)
