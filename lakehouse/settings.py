@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.errors import UsageError
@@ -34,7 +35,6 @@ class Settings(BaseSettings):
     rate: float | None = Field(None, gt=0, description="Requests per second and host; unset: no fixed limit")
     engine: str = Field(
         "processes",
-        pattern=r"^(inline|processes(:[1-9]\d{0,2})?|dask://[^/\s@]+:\d+)$",
         description="Where shards are built: processes (one a core), processes:N, inline, dask://host:port",
     )
     check: Check = Field(
@@ -57,6 +57,13 @@ class Settings(BaseSettings):
     aws_session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
     aws_region: str = Field("us-east-1", validation_alias="AWS_REGION")
     hf_token: SecretStr | None = Field(None, validation_alias="HF_TOKEN")
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, engine: str) -> str:
+        if not re.fullmatch(r"inline|processes(:[1-9]\d{0,2})?|dask://[^/\s@]+:\d{1,5}", engine):
+            raise ValueError(f"{engine!r} is not processes, processes:N, inline or dask://host:port")
+        return engine
 
 
 def load_settings() -> Settings:

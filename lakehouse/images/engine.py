@@ -7,6 +7,7 @@ together are as polite as one. A task that is done twice makes the same bytes un
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import pickle
@@ -16,7 +17,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -120,7 +121,7 @@ class _Processes:
     def close(self) -> None:
         """End the workers, at work or not: nothing that they do counts before it is whole."""
         self._closing = True
-        for worker in [*self._workers]:
+        for worker in self._workers.copy():
             worker.end()
         self._threads.shutdown(cancel_futures=True)
 
@@ -298,4 +299,11 @@ def _on_cluster(function: Function[T, R], task: T, topic: str, number: str) -> R
 def _as_ours(error: BaseException) -> BaseException:
     from distributed import KilledWorker
 
-    return WorkerDied(ATTEMPTS) if isinstance(error, KilledWorker) else error
+    if isinstance(error, KilledWorker):
+        return WorkerDied(ATTEMPTS)
+    if isinstance(error, asyncio.CancelledError | CancelledError):
+        return LakehouseError(
+            "the Dask scheduler forgot a task (a restart, or the connection was lost); what was stored "
+            "is safe: run again"
+        )
+    return error
