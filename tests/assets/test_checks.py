@@ -18,7 +18,7 @@ ALL = {
     "every_photo_licensed": True,
     "counts_add_up": True,
     "splits_do_not_leak": True,
-    "no_copies_across_splits": False,  # only a warning: the source has one photograph under two ids
+    "no_copies_across_splits": True,
     "croissant_valid": True,
     "rows_accounted_for": True,
 }
