@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def main() -> None:
         runs = []
         for _ in range(chosen.rounds):
             with lake.connect() as connection:
-                found, seconds, _ = timed(lambda: diff(connection, lake, old.root, new.root))
+                found, seconds, _ = timed(partial(diff, connection, lake, old.root, new.root))
             runs.append(seconds)
         totals = {kind: count for kind, count in found.totals.items() if count}
         show(f"{name} {totals}", statistics.median(runs), 2, "s")
@@ -113,8 +114,9 @@ def main() -> None:
         assert result.whole, result.problems
         ours.append(result.bytes / seconds / 1e6)
         for hashing, speeds in ((True, floor), (False, read)):
+            one = partial(_read, hashing=hashing)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                counts, seconds, _ = timed(lambda: list(pool.map(lambda file: _read(file, hashing), files)))
+                counts, seconds, _ = timed(partial(_all, pool, one, files))
             speeds.append(sum(counts) / seconds / 1e6)
     ours_speed, floor_speed = statistics.median(ours), statistics.median(floor)
     print(
@@ -128,11 +130,15 @@ def main() -> None:
     print("\nnear copies")
     for distance in (2, 4):
         with lake.connect() as connection:
-            found, seconds, cpu = timed(lambda: duplicates(connection, lake, first.root, distance=distance))
+            found, seconds, cpu = timed(partial(duplicates, connection, lake, first.root, distance=distance))
         near = found.counts["near"]
         told = f"distance {distance}: {near['photos']:,} photos in {near['groups']:,} groups"
         show(f"{told} ({cpu:.1f} s of processor)", seconds, 10, "s")
     shutil.rmtree(chosen.work)
+
+
+def _all(pool: ThreadPoolExecutor, work: Callable[[Path], int], files: list[Path]) -> list[int]:
+    return list(pool.map(work, files))
 
 
 def _read(file: Path, hashing: bool) -> int:
