@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo ui test test-slow bench-images bench-metadata format test-ckan test-s3 test-browser lock clean
+.PHONY: demo ui test test-slow bench-images bench-metadata bench-snapshots format test-ckan test-s3 test-browser lock clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements.lock pyproject.toml
@@ -49,6 +49,9 @@ bench-images: $(STAMP)  ## the image engine against wrk, a C loop and img2datase
 
 bench-metadata: $(STAMP)  ## the metadata floor against DuckDB, Polars, ISA-L, SQLite, PostgreSQL (ARGS="--photos 10000000")
 	$(BIN)/python -m benchmarks.metadata $(ARGS)
+
+bench-snapshots: $(STAMP)  ## versions of a million photos: build, diff, verify, near copies (ARGS="--photos 200000")
+	$(BIN)/python -m benchmarks.snapshots $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
