@@ -71,7 +71,7 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
     card's key. `page` is the dataset's landing page."""
     lake, folder = snapshot.lake, catalog_folder(snapshot.version)
     key, made = f"{folder}/README.md", tables(snapshot)
-    write_citations(snapshot)
+    write_citations(snapshot, page)
     if not lake.exists(key):
         manifest = pl.scan_parquet(
             lake.uri(f"{folder}/manifest.parquet"), storage_options=lake.storage_options
@@ -110,16 +110,17 @@ def changed_labels(snapshot: Snapshot) -> tuple[LabelChanges, ...]:
         return diff(connection, snapshot.lake, before, snapshot.root).labels
 
 
-def write_citations(snapshot: Snapshot) -> None:
+def write_citations(snapshot: Snapshot, page: str | None = None) -> None:
     """Write `CITATION.cff`, `datacite.json` and `dataset.jsonld` for a snapshot in its lake, unless they are
     there."""
     folder = catalog_folder(snapshot.version)
     missing = [name for name in CITATIONS if not snapshot.lake.exists(f"{folder}/{name}")]
     if missing:
         made = tables(snapshot)
-        written = citations(snapshot, made.statistics, made.files)
+        written = citations(snapshot, made.statistics, made.files, page)
         for name in missing:
             snapshot.lake.put(f"{folder}/{name}", written[name])
+        seal(snapshot.lake, folder)
 
 
 def citations(
