@@ -12,7 +12,9 @@ from lakehouse.snapshots.read import Snapshot
 from resources.lake import LakeResource
 
 
-def build_catalog_assets(campaign: Campaign) -> list[dg.AssetsDefinition]:
+def build_catalog_assets(
+    campaign: Campaign, retry: dg.RetryPolicy | None = None
+) -> list[dg.AssetsDefinition]:
     """`<campaign>/croissant`, `<campaign>/dataset_card` and, where the campaign publishes there,
     `<campaign>/ckan_entry` and `<campaign>/huggingface`."""
     name = campaign.name
@@ -48,12 +50,12 @@ def build_catalog_assets(campaign: Campaign) -> list[dg.AssetsDefinition]:
     return [
         croissant,
         dataset_card,
-        *([_ckan_entry(campaign, target)] if target else []),
-        *([_huggingface(campaign, hub)] if hub else []),
+        *([_ckan_entry(campaign, target, retry)] if target else []),
+        *([_huggingface(campaign, hub, retry)] if hub else []),
     ]
 
 
-def _ckan_entry(campaign: Campaign, target: CkanTarget) -> dg.AssetsDefinition:
+def _ckan_entry(campaign: Campaign, target: CkanTarget, retry: dg.RetryPolicy | None) -> dg.AssetsDefinition:
     name = campaign.name
 
     @dg.asset(
@@ -63,6 +65,7 @@ def _ckan_entry(campaign: Campaign, target: CkanTarget) -> dg.AssetsDefinition:
         kinds={"ckan"},
         owners=[OWNER],
         description=f"The newest version in the catalogue, in CKAN's organisation “{target.organization}”.",
+        retry_policy=retry,
     )
     def ckan_entry(lake: LakeResource) -> dg.MaterializeResult:
         with told_plainly():
@@ -80,7 +83,9 @@ def _ckan_entry(campaign: Campaign, target: CkanTarget) -> dg.AssetsDefinition:
     return ckan_entry
 
 
-def _huggingface(campaign: Campaign, target: HuggingFaceTarget) -> dg.AssetsDefinition:
+def _huggingface(
+    campaign: Campaign, target: HuggingFaceTarget, retry: dg.RetryPolicy | None
+) -> dg.AssetsDefinition:
     name = campaign.name
 
     @dg.asset(
@@ -90,6 +95,7 @@ def _huggingface(campaign: Campaign, target: HuggingFaceTarget) -> dg.AssetsDefi
         kinds={"huggingface"},
         owners=[OWNER],
         description=f"The newest version on the Hugging Face Hub, in “{target.repo}”.",
+        retry_policy=retry,
     )
     def on_the_hub(lake: LakeResource) -> dg.MaterializeResult:
         with told_plainly():
@@ -111,7 +117,7 @@ def _huggingface(campaign: Campaign, target: HuggingFaceTarget) -> dg.AssetsDefi
 
 
 def build_catalog_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
-    """Croissant valid; CKAN entry equals snapshot."""
+    """Croissant valid; card complete; CKAN entry equals snapshot."""
     name, target = campaign.name, campaign.publish.ckan
 
     @dg.asset_check(
@@ -123,8 +129,16 @@ def build_catalog_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
         problems = publish.croissant_problems(newest_snapshot(lake.open(), name))
         return verdict(problems, "mlcroissant accepts it without a warning")
 
+    @dg.asset_check(
+        asset=asset_key(name, "dataset_card"),
+        description="The card names its version and every licence, and its figures are there.",
+    )
+    def card_complete(lake: LakeResource) -> dg.AssetCheckResult:
+        newest = newest_snapshot(lake.open(), name)
+        return verdict(publish.card_problems(newest), f"the card describes {newest.version.ref}")
+
     if target is None:
-        return [croissant_valid]
+        return [croissant_valid, card_complete]
 
     @dg.asset_check(
         asset=asset_key(name, "ckan_entry"), description="The catalogue entry says what the snapshot says."
@@ -134,7 +148,7 @@ def build_catalog_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
         problems = publish.ckan_differences(newest, target, load_settings())
         return verdict(problems, f"the entry describes {newest.version.ref}")
 
-    return [croissant_valid, entry_equals_snapshot]
+    return [croissant_valid, card_complete, entry_equals_snapshot]
 
 
 def _described(newest: Snapshot, file: str) -> dg.MaterializeResult:

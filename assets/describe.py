@@ -1,18 +1,23 @@
 """Metadata that people look at: tables, plots and thumbnails, each kept small."""
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
+import polars as pl
 import pyarrow as pa
+from PIL import Image
 
-from lakehouse.catalog import plots
-from lakehouse.catalog.statistics import Statistics
-from lakehouse.catalog.thumbnails import thumbnail_strip
+from lakehouse.catalog.bars import label_bars
+from lakehouse.catalog.thumbnails import contact_sheet, thumbnail_strip
+from lakehouse.images.report import FetchReport
 from lakehouse.licences import LICENCES
-from lakehouse.snapshots.read import Snapshot
+from lakehouse.snapshots.diff import Diff
 
 THUMBNAILS = 12
+_WIDTH = 640
+_MOST_BYTES = 20_000
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -25,6 +30,11 @@ def column_schema(schema: pa.Schema) -> dg.TableSchema:
             for field in schema
         ]
     )
+
+
+def polars_columns(schema: pl.Schema) -> dg.TableSchema:
+    """A Polars schema as Dagster shows it."""
+    return dg.TableSchema([dg.TableColumn(name, str(kind)) for name, kind in schema.items()])
 
 
 def count_table(counts: Mapping[str, int], name: str = "what") -> dg.TableMetadataValue:
@@ -63,22 +73,75 @@ def licence_table(counts: Mapping[str, int]) -> dg.TableMetadataValue:
 
 
 def picture(data: bytes, text: str) -> dg.MarkdownMetadataValue:
-    """An image shown in place."""
-    kind = "png" if data.startswith(b"\x89PNG") else "webp" if data[8:12] == b"WEBP" else "jpeg"
-    return dg.MetadataValue.md(f"![{text}](data:image/{kind};base64,{base64.b64encode(data).decode()})")
+    """An image shown in place, made small: an event carries it, and keeps it for ever."""
+    return dg.MetadataValue.md(_embedded(_small(data), text))
 
 
-def thumbnails(images: Sequence[bytes]) -> dg.MarkdownMetadataValue:
-    """A strip of small pictures."""
-    return picture(thumbnail_strip(images[:THUMBNAILS]), "thumbnails")
+def _embedded(data: bytes, text: str) -> str:
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"![{text}](data:image/{kind};base64,{base64.b64encode(data).decode()})"
 
 
-def snapshot_thumbnails(snapshot: Snapshot) -> dg.MarkdownMetadataValue:
-    """Twelve photographs of the snapshot, the same ones each time."""
-    samples = snapshot.samples(shuffle=True, seed=0)
-    return thumbnails([samples[index].image for index in range(min(THUMBNAILS, len(samples)))])
+def _small(data: bytes) -> bytes:
+    """A figure or strip in at most `_WIDTH` pixels and, where it is a drawing, a few colours."""
+    with Image.open(io.BytesIO(data)) as image:
+        drawing = image.format == "PNG"
+        shown = image.convert("RGB")
+    if not drawing and len(data) <= _MOST_BYTES:
+        return data
+    shown.thumbnail((_WIDTH, _WIDTH))
+    stream = io.BytesIO()
+    if drawing:
+        shown.quantize(48).save(stream, "PNG", optimize=True)
+    else:
+        shown.save(stream, "JPEG", quality=70, optimize=True)
+    return stream.getvalue()
 
 
-def long_tail(statistics: Statistics) -> dg.MarkdownMetadataValue:
-    """Photos per label, most to least, as a plot."""
-    return picture(plots.rank_abundance(statistics), "photos per label")
+def failure_table(report: FetchReport) -> dg.TableMetadataValue:
+    """Photos that are not stored, by reason, with examples to look at."""
+    names = {"reason": "string", "photos": "int", "status": "string", "examples": "string"}
+    records = []
+    for reason, count in sorted(report.by_reason.items(), key=lambda item: -item[1]):
+        shown = report.examples.get(reason, ())[:3]
+        statuses = {str(one.http_status) for one in shown if one.http_status is not None}
+        records.append(
+            dg.TableRecord(
+                {
+                    "reason": reason,
+                    "photos": count,
+                    "status": ", ".join(sorted(statuses)),
+                    "examples": " ".join(one.url[:300] for one in shown),
+                }
+            )
+        )
+    return dg.MetadataValue.table(
+        records, dg.TableSchema([dg.TableColumn(*column) for column in names.items()])
+    )
+
+
+def diff_table(found: Diff, most: int = 50) -> dg.TableMetadataValue:
+    """What changed since the version before, by label, the labels with most changes first."""
+    names = {"label": "string", "added": "int", "removed": "int", "relabelled": "int", "relicensed": "int"}
+    records = [
+        dg.TableRecord({name: getattr(label, name) for name in names}) for label in found.labels[:most]
+    ]
+    return dg.MetadataValue.table(
+        records, dg.TableSchema([dg.TableColumn(*column) for column in names.items()])
+    )
+
+
+def sheet(pictures: Sequence[tuple[bytes, str]]) -> dg.MarkdownMetadataValue:
+    """Pictures with a caption under each."""
+    images, captions = zip(*pictures, strict=True)
+    return picture(contact_sheet(images, captions, columns=3), "pictures")
+
+
+def partition_pictures(
+    labels: Sequence[tuple[str, int]], images: Sequence[bytes]
+) -> dg.MarkdownMetadataValue:
+    """Photos by label, and a strip of a few of them; together, as the page shows pictures on a click."""
+    shown = [_embedded(label_bars(labels), "photos selected by label")] if labels else []
+    if images:
+        shown.append(_embedded(thumbnail_strip(images[:THUMBNAILS], side=64), "some of the photographs"))
+    return dg.MetadataValue.md("\n\n".join(shown) or "no photographs")

@@ -233,6 +233,19 @@ class Gate(_Part):
     max_failed: float = Field(0.02, ge=0, le=1)
 
 
+class Freshness(_Part):
+    """How many days old the dump behind the dataset may be before Dagster warns, and before it fails."""
+
+    warn_days: int = Field(40, ge=1)
+    fail_days: int = Field(60, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Freshness:
+        if self.warn_days >= self.fail_days:
+            raise ValueError(f"'warn_days' ({self.warn_days}) must be below 'fail_days' ({self.fail_days})")
+        return self
+
+
 class CkanTarget(_Part):
     """The CKAN organisation that owns the entry."""
 
@@ -286,6 +299,7 @@ class Campaign(_Part):
     splits_group_by: Literal["observation", "observer"] = "observation"
     dedupe: Dedupe = Dedupe()
     gate: Gate = Gate()
+    freshness: Freshness = Freshness()
     publish: Publish = Publish()
 
     _path: Path | None = PrivateAttr(None)
@@ -532,6 +546,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "coordinates": Coordinates,
     "partition": PartitionSpec,
     "gate": Gate,
+    "freshness": Freshness,
     "publish": Publish,
     "ckan": CkanTarget,
     "huggingface": HuggingFaceTarget,

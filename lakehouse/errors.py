@@ -8,9 +8,14 @@ from __future__ import annotations
 
 
 class LakehouseError(Exception):
-    """Base of all errors this project raises on purpose; its text is one sentence fit to show to a user."""
+    """Base of all errors this project raises on purpose; its text is one sentence fit to show to a user.
+
+    `transient` says that the same work may succeed in a few minutes, so that whoever automates it may try
+    again.
+    """
 
     exit_code = 1
+    transient = False
 
 
 class CampaignError(LakehouseError):
@@ -27,6 +32,12 @@ class UsageError(LakehouseError):
 
 class SourceError(LakehouseError):
     """The source cannot be reached, or what it serves breaks its contract (header, integrity, size)."""
+
+
+class UnreachableError(SourceError):
+    """The source does not answer, or breaks off: nothing is known about what it holds."""
+
+    transient = True
 
 
 class LakeError(LakehouseError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lakehouse.errors import UsageError
@@ -51,6 +52,12 @@ class Settings(BaseSettings):
     )
     ckan_url: str | None = Field(None, description="CKAN to publish to")
     ckan_token: SecretStr | None = Field(None, description="CKAN API token")
+    removals: Path | None = Field(
+        None, description="A list of photos to take out of every snapshot, watched by a sensor"
+    )
+    webhook_url: SecretStr | None = Field(
+        None, description="Where a failed run is told of (JSON with `text`): https, or http on loopback"
+    )
     s3_endpoint: str | None = Field(None, description="S3 endpoint other than AWS")
     aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
     aws_secret_access_key: SecretStr | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
@@ -60,6 +67,17 @@ class Settings(BaseSettings):
         "https://huggingface.co", validation_alias="HF_ENDPOINT", description="The Hugging Face Hub"
     )
     hf_token: SecretStr | None = Field(None, validation_alias="HF_TOKEN")
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _told_in_private(cls, url: SecretStr | None) -> SecretStr | None:
+        # The address is the secret: it says who may post.
+        if url is not None:
+            parts = urlsplit(url.get_secret_value())
+            here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+            if not parts.hostname or not (parts.scheme == "https" or here):
+                raise ValueError("it must be an https:// address, or http:// on this machine")
+        return url
 
 
 def load_settings() -> Settings:

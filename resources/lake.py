@@ -11,6 +11,7 @@ from pydantic import Field
 
 from lakehouse.lake import DUCKDB_CONFIG, Lake, open_lake
 from lakehouse.settings import Settings, load_settings
+from resources.webhook import WebhookResource
 
 
 class LakeResource(dg.ConfigurableResource[Lake]):
@@ -38,8 +39,9 @@ class LakeDuckDB(DuckDBResource):
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
-    """The resources that assets ask for by name: `lake`, `duckdb`."""
+    """The resources that assets and sensors ask for by name: `lake`, `duckdb`, `webhook`."""
     return {
         "lake": LakeResource(root=settings.root),
         "duckdb": LakeDuckDB(database=":memory:", connection_config={**DUCKDB_CONFIG, "memory_limit": "2GB"}),
+        "webhook": WebhookResource(),
     }

@@ -3,12 +3,13 @@
 Every comparison is A/B interleaved: the contestants take turns, `--rounds` times, and the medians are
 compared. The origin has a core of its own; every contestant is pinned to one other core, so that images/s are
 those of one core. A processor without SHA extensions spends most of its time on digests, which wrk does not
-take: the C loop, which takes the same ones, shows what is possible there.
+take: the C loop, which takes the same ones, shows what is possible there, and both are also run without.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +52,13 @@ class Bench:
         self.verdicts: list[tuple[str, float, float]] = []
 
     def ours(
-        self, server: str, connections: int, check: str = "decode", side: int = 0, images: int = 0
+        self,
+        server: str,
+        connections: int,
+        check: str = "decode",
+        side: int = 0,
+        images: int = 0,
+        digests: bool = True,
     ) -> Run:
         """This project, from the photo table to shards and ledger."""
         images = images or self.images
@@ -62,6 +70,7 @@ class Bench:
             connections,
             check,
             side,
+            int(digests),
         ]
         return self._json([*command, self.work / "lake"], images)
 
@@ -77,14 +86,14 @@ class Bench:
         ]
         return self._json([*command, self.work / "peer"], self.images)
 
-    def floor(self, server: str, connections: int) -> Run:
+    def floor(self, server: str, connections: int, digests: bool = True) -> Run:
         """The C loop."""
         program = self.work / "floor"
-        if not program.exists():
+        if not program.exists() or program.stat().st_mtime < (HERE / "floor.c").stat().st_mtime:
             subprocess.run(["gcc", "-O2", "-o", program, HERE / "floor.c", "-lcrypto"], check=True)
         archive = self.work / "floor.tar"
         output = self._run(
-            [program, "127.0.0.1", self.origin.port(server), self.images, connections, archive]
+            [program, "127.0.0.1", self.origin.port(server), self.images, connections, archive, int(digests)]
         ).split()
         archive.unlink()
         return Run(int(output[0]), int(output[0]) / float(output[1]), int(output[0]) / float(output[2]))
@@ -172,24 +181,37 @@ def wrk(bench: Bench) -> None:
     """Share of what a client that throws everything away reaches."""
     medians = bench.compare(
         "50 ms latency, 256 connections, http; sha256 and header check",
-        wrk=lambda: bench.wrk("http-50ms", 256),
-        floor=lambda: bench.floor("http-50ms", 256),
-        lakehouse=lambda: bench.ours("http-50ms", 256, "header"),
+        **{
+            "wrk": lambda: bench.wrk("http-50ms", 256),
+            "floor": lambda: bench.floor("http-50ms", 256),
+            "lakehouse": lambda: bench.ours("http-50ms", 256, "header"),
+            "floor without digests": lambda: bench.floor("http-50ms", 256, digests=False),
+            "lakehouse without digests": lambda: bench.ours("http-50ms", 256, "header", digests=False),
+        },
     )
-    bench.verdict("share of wrk's images/s", medians["lakehouse"].rate / medians["wrk"].rate, 0.85)
-    print(f"     (the C loop's share: {medians['floor'].rate / medians['wrk'].rate:.2f})")
+    best = medians["wrk"].rate
+    bench.verdict("share of wrk's images/s", medians["lakehouse"].rate / best, 0.85)
+    for name in ("floor", "floor without digests", "lakehouse without digests"):
+        print(f"     ({name}: {medians[name].rate / best:.2f})")
 
 
 def floor(bench: Bench) -> None:
     """Share of what a C program reaches."""
     medians = bench.compare(
         "no latency, 64 connections, http; sha256, header check, archive, manifest",
-        floor=lambda: bench.floor("http", 64),
-        lakehouse=lambda: bench.ours("http", 64, "header"),
+        **{
+            "floor": lambda: bench.floor("http", 64),
+            "lakehouse": lambda: bench.ours("http", 64, "header"),
+            "floor without digests": lambda: bench.floor("http", 64, digests=False),
+            "lakehouse without digests": lambda: bench.ours("http", 64, "header", digests=False),
+        },
     )
-    bench.verdict(
-        "share of the C loop's images/CPU-s", medians["lakehouse"].per_cpu / medians["floor"].per_cpu, 0.65
-    )
+
+    def share(suffix: str) -> float:
+        return medians[f"lakehouse{suffix}"].per_cpu / medians[f"floor{suffix}"].per_cpu
+
+    bench.verdict("share of the C loop's images/CPU-s", share(""), 0.65)
+    print(f"     (without digests on either side: {share(' without digests'):.2f})")
 
 
 def peer(bench: Bench) -> None:
@@ -204,9 +226,9 @@ def peer(bench: Bench) -> None:
             img2dataset=lambda server=server, mode=mode: bench.peer(server, 64, mode),
             lakehouse=lambda server=server, check=ours_check: bench.ours(server, 64, check),
         )
-        bench.verdict(
-            f"times img2dataset ({title})", medians["lakehouse"].rate / medians["img2dataset"].rate, threshold
-        )
+        ours, theirs = medians["lakehouse"], medians["img2dataset"]
+        bench.verdict(f"times img2dataset ({title})", ours.rate / theirs.rate, threshold)
+        print(f"     (in images/CPU-s: {ours.per_cpu / theirs.per_cpu:.2f})")
 
 
 def stragglers(bench: Bench) -> None:
@@ -300,6 +322,7 @@ def print_versions(arguments: argparse.Namespace) -> None:
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     print(f"{_first(flags, 'model name')}; SHA extensions: {'yes' if 'sha_ni' in flags else 'no'}")
+    print(f"sha256 of 75,000 bytes: {_digest_cost():.0f} µs, of every photo and of the archive with it")
     print(f"{pycurl.version}; simplejpeg {simplejpeg.__version__}; Pillow {pillow}")
     for command in (["/usr/sbin/nginx", "-v"], ["wrk", "-v"], ["gcc", "--version"]):
         if shutil.which(command[0]):
@@ -312,6 +335,16 @@ def print_versions(arguments: argparse.Namespace) -> None:
         )
         told = subprocess.run([arguments.img2dataset, "-c", code], capture_output=True, text=True, check=True)
         print(told.stdout.strip())
+
+
+def _digest_cost() -> float:
+    """CPU microseconds."""
+    data, times = bytes(75_000), []
+    for _ in range(200):
+        began = time.thread_time()
+        hashlib.sha256(data).digest()
+        times.append(time.thread_time() - began)
+    return statistics.median(times) * 1e6
 
 
 def _first(text: str, key: str) -> str:

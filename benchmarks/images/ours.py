@@ -1,10 +1,13 @@
 """One build of a new lake from the origin, in a process of its own; prints one line of JSON.
 
-Usage: ours.py URL IMAGES CONNECTIONS CHECK MAX_SIDE FOLDER      (MAX_SIDE 0: keep the original bytes)
+Usage: ours.py URL IMAGES CONNECTIONS CHECK MAX_SIDE DIGESTS FOLDER
+
+MAX_SIDE 0: keep the original bytes. DIGESTS 0: with a stand-in for sha256, to see what the rest costs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import shutil
@@ -22,11 +25,13 @@ from lakehouse.settings import Settings
 
 def main() -> None:
     """Build, measure, remove."""
-    url, images, connections, check, max_side, folder = sys.argv[1:]
+    url, images, connections, check, max_side, digests, folder = sys.argv[1:]
+    if digests == "0":
+        hashlib.sha256 = _Unhashed  # type: ignore[assignment, misc]
     # Beyond the corpus, photographs come round again under other ids.
     served = pl.format("{}/photos/{}/medium.jpg", pl.lit(url), (pl.col("photo_id") - 1) % CORPUS + 1)
     photos = pl.select(photo_id=pl.int_range(1, int(images) + 1)).with_columns(url=served)
-    settings = Settings(connections=int(connections), check=check)  # type: ignore[arg-type]
+    settings = Settings(connections=int(connections), check=check, engine="inline")  # type: ignore[arg-type]
     image = ImageSpec(max_side=int(max_side), format="jpeg", quality=90) if int(max_side) else ImageSpec()
     lake = Lake(folder, settings)
     before, began = cpu(), time.perf_counter()
@@ -42,6 +47,22 @@ def main() -> None:
         "reasons": report.by_reason,
     }
     print(json.dumps(result))
+
+
+class _Unhashed:
+    """Looks like a sha256, and differs with the size and the first bytes."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._size, self._first = len(data), bytes(data[:8])
+
+    def update(self, data: bytes) -> None:
+        self._size += len(data)
+
+    def digest(self) -> bytes:
+        return (self._size.to_bytes(8, "big") + self._first).ljust(32, b"\1")
+
+    def hexdigest(self) -> str:
+        return self.digest().hex()
 
 
 def cpu() -> float:

@@ -85,9 +85,10 @@ def write_attribution(manifest: pl.LazyFrame, path: Path, changes: str) -> int:
     )
     dataset_licence(counts["license"].to_list())
     if lacking := int(counts["bare"].sum()):
+        example = counts["example"].drop_nulls().to_list()[0]
         raise CatalogError(
             f"{lacking:,} photographs lack an address, a photographer, a licence URL or an attribution line "
-            f"(for example {counts['example'].drop_nulls().to_list()[0]}), so they cannot be credited; build the snapshot again"
+            f"(for example {example}), so they cannot be credited; build the snapshot again"
         )
     for code, url in counts.select("license", "license_url").sort("license", "license_url").iter_rows():
         if url != LICENCES[code].url:

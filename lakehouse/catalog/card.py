@@ -168,7 +168,7 @@ def _structure(
     kind, where = _PHOTOGRAPHS[layout]
     total = sum(shard.size for shard in shards)
     listing = [(f"{len(shards):,} {kind}", layout.value, total)]
-    listing += [(f"`{file.name}`", file.role, file.size) for file in others]
+    listing += [(f"`{file.name}`", text(file.description), file.size) for file in others]
     contents = table(
         ("File", "What", "Size"), ((name, what, human_bytes(size)) for name, what, size in listing)
     )
@@ -235,7 +235,8 @@ def _creation(version: Version, root: Root, statistics: Statistics) -> str:
     parameters = json.dumps(root.parameters, ensure_ascii=False, indent=2, sort_keys=True)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", parameters)), default=0))
     accounted = table(
-        ("Photographs", "Number"), ((text(name), f"{count:,}") for name, count in fates(version.accounting))
+        ("Photographs", "Number"),
+        ((text(_fate(name)), f"{count:,}") for name, count in fates(version.accounting)),
     )
     return "\n\n".join(
         part
@@ -254,6 +255,10 @@ def _creation(version: Version, root: Root, statistics: Statistics) -> str:
         )
         if part
     )
+
+
+def _fate(name: str) -> str:
+    return name.replace(".", ": ").replace("_", " ")
 
 
 def _considerations(root: Root, statistics: Statistics, figures: Mapping[str, str]) -> str:
@@ -332,10 +337,13 @@ def _adaptations(code: str, derivatives: bool) -> str:
 
 
 def _citation(version: Version, root: Root, page: str | None) -> str:
+    entry = f"**BibTeX:**\n\n```bibtex\n{bibtex(version, root, page).replace('```', '')}\n```"
+    if is_synthetic(root):
+        return f"## Citation\n\n{entry}"
     source = linked(root.inputs.source, root.inputs.reference_url)
     return (
-        f"## Citation\n\n**BibTeX:**\n\n```bibtex\n{bibtex(version, root, page).replace('```', '')}\n```\n\n"
-        f"Please cite the source too: {source}, release {text(root.inputs.release)}."
+        f"## Citation\n\n{entry}\n\nPlease cite the source too: {source}, release "
+        f"{text(root.inputs.release)}."
     )
 
 
@@ -370,10 +378,11 @@ def _changes(version: Version, changed: Sequence[LabelChanges]) -> str:
 
 def _closing(version: Version, root: Root) -> str:
     glossary = "\n".join(f"- **{name}:** {text(meaning)}" for name, meaning in _GLOSSARY.items())
-    thanks = "Those who wrote the software" if is_synthetic(root) else "The photographers and identifiers"
     source = linked(root.inputs.source, root.inputs.reference_url)
+    people = f"The photographers and identifiers, and those who make {source} available"
+    thanks = "Those who wrote the software" if is_synthetic(root) else people
     return (
-        f"## Acknowledgements\n\n{thanks}, and {source}.\n\n## Glossary\n\n{glossary}\n\n"
+        f"## Acknowledgements\n\n{thanks}.\n\n## Glossary\n\n{glossary}\n\n"
         f"## Dataset Card Authors\n\n{_people(version)}; written by the software from the data.\n\n"
         f"## Dataset Card Contact\n\n{_people(version)}"
     )

@@ -1,14 +1,14 @@
 """A version's entry in a CKAN catalogue: made, brought up to date, compared and withdrawn.
 
 Files are listed by their address and never uploaded. What is in CKAN is compared before anything is
-written, so publishing the same version twice writes nothing. An update is a compare-and-swap on the entry
-as it was read, and leaves alone what others added: resources, extras and groups that are not this
-project's.
+written, so publishing the same version twice writes nothing. A new entry is private until its snapshot was
+read and found whole. An update is a compare-and-swap on the entry as it was read, tried again when somebody
+else was first, and leaves alone what others added: resources, extras and groups that are not this project's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,25 @@ from lakehouse.catalog.ckan_client import (
     CkanMissingError,
     CkanRefusedError,
 )
-from lakehouse.catalog.ckan_entry import MARK, OPTIONAL_EXTRAS, PLAIN, compare, is_ours, ours, package
+from lakehouse.catalog.ckan_entry import (
+    MARK,
+    OPTIONAL_EXTRAS,
+    PLAIN,
+    compare,
+    groups,
+    is_our_group,
+    is_ours,
+    major,
+    ours,
+    package,
+)
 from lakehouse.catalog.files import DatasetFile
 from lakehouse.catalog.statistics import Statistics
 from lakehouse.errors import CatalogError
 from lakehouse.settings import Settings
 from lakehouse.snapshots.model import Root, Version
+
+_TRIES = 5  # at an entry that others keep changing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,7 @@ def publish(
     files: Sequence[DatasetFile],
     target: CkanTarget,
     settings: Settings,
+    verify: Callable[[], Sequence[str]] = tuple,
 ) -> CkanEntry:
     """Make the entry of a campaign, or bring it up to date with a version.
 
@@ -64,26 +78,66 @@ def publish(
         The organisation that owns the entry; it is created if it is missing and the token may.
     settings
         CKAN's address and token.
+    verify
+        Gives what is wrong with the snapshot. It is asked only if there is something to write: a new entry is
+        private until then, and an entry that is there stays as it is until then.
+
+    The entry is put into those of its groups that the token may use; a missing one is created if it may.
 
     Raises
     ------
     CatalogError
-        CKAN cannot be reached or refuses, the name is someone else's, or a file has no public address. The
-        entry is then as it was, or as CKAN's answer said.
+        The snapshot is not whole; CKAN cannot be reached or refuses; the name is someone else's; the entry
+        shows a newer version; or a file has no public address. The entry is then as it was, or as CKAN's
+        answer said, and a new one is private.
     """
     wanted = package(version, root, statistics, files, target)
     with Ckan(settings, writing=True) as ckan:
         _owner(ckan, target)
         found = _read(ckan, version.campaign)
-        if found is None:
-            found = _create(ckan, wanted, target)
+        if found is not None:
+            _refuse(ckan, found, version, target)
             if not compare(found, wanted):
-                return _entry(ckan, found, changed=True)
-            # Another publisher was first, with another version: go on from what is there.
-        _refuse_foreign(ckan, found, target)
-        if not compare(found, wanted):
+                return _entry(ckan, found)
+        wanted["groups"] = _usable_groups(ckan, groups(statistics))
+        if found is None:
+            # Another publisher's, if one was first.
+            found = _create(ckan, {**wanted, "private": True}, target)
+            _refuse(ckan, found, version, target)
+        elif not compare(found, wanted):
             return _entry(ckan, found)
-        return _entry(ckan, _update(ckan, found, wanted), changed=True)
+        if problems := verify():
+            state = "private" if found["private"] else "as it was"
+            raise CatalogError(
+                f"{version.ref} is not whole ({problems[0]}), so {ckan.page(version.campaign)} is left "
+                f"{state}; "
+                f"run lakehouse verify {version.ref}, repair the lake and publish again"
+            )
+        return _entry(ckan, _settle(ckan, wanted, version, target), changed=True)
+
+
+def _settle(ckan: Ckan, wanted: Mapping[str, Any], version: Version, target: CkanTarget) -> Mapping[str, Any]:
+    """Make an entry that is there as it should be, whoever else is at it."""
+    for _ in range(_TRIES):
+        found = _read(ckan, wanted["name"])
+        if found is None:
+            raise CatalogError(
+                f"{ckan.page(wanted['name'])} was withdrawn while it was published; publish again"
+            )
+        _refuse(ckan, found, version, target)
+        if not compare(found, wanted):
+            return found
+        try:
+            return _update(ckan, found, wanted)
+        except _OvertakenError:
+            continue
+    raise CatalogError(
+        f"{ckan.page(wanted['name'])} was changed by someone else each of {_TRIES} times; publish again later"
+    )
+
+
+class _OvertakenError(Exception):
+    """The entry was changed between reading and writing it."""
 
 
 def withdraw(name: str, settings: Settings) -> bool:
@@ -118,8 +172,14 @@ def differences(
     files: Sequence[DatasetFile],
     target: CkanTarget,
 ) -> list[str]:
-    """What of an entry is not as this version would have it, one sentence each."""
-    return compare(entry.package, package(version, root, statistics, files, target))
+    """What of an entry is not as this version would have it, one sentence each.
+
+    A group that it is not in is no difference: the token may not be allowed to use it.
+    """
+    wanted = package(version, root, statistics, files, target)
+    there = {group["name"] for group in entry.package.get("groups") or ()}
+    wanted["groups"] = [group for group in wanted["groups"] if group["name"] in there]
+    return compare(entry.package, wanted)
 
 
 def _owner(ckan: Ckan, target: CkanTarget) -> None:
@@ -174,9 +234,13 @@ def _update(ckan: Ckan, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
     mine = {extra["key"] for extra in wanted["extras"]}
     kept = [extra for extra in found.get("extras") or () if extra["key"] not in mine | OPTIONAL_EXTRAS]
     foreign = [resource for resource in found.get("resources") or () if MARK not in resource]
+    others = [
+        {"name": group["name"]} for group in found.get("groups") or () if not is_our_group(group["name"])
+    ]
     update = {name: wanted[name] for name in PLAIN} | {
         "owner_org": wanted["owner_org"],
         "tags": wanted["tags"],
+        "groups": [*others, *wanted["groups"]],
         "extras": [*({"key": extra["key"], "value": extra["value"]} for extra in kept), *wanted["extras"]],
         # A resource that stays keeps its id, and so its address in CKAN, and whatever else CKAN holds of it.
         "resources": [*({**known.get(item["name"], {}), **item} for item in wanted["resources"]), *foreign],
@@ -187,38 +251,54 @@ def _update(ckan: Ckan, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
             f"its user must be an editor of {wanted['owner_org']!r}",
             match={"id": found["id"], "metadata_modified": found["metadata_modified"]},
             # Without this the lists would be merged element by element with the old ones.
-            filter=["-tags", "-extras", "-resources"],
+            filter=["-tags", "-extras", "-resources", "-groups"],
             update=update,
         )["package"]
     except CkanBrokenError:
         result = _read(ckan, wanted["name"])
         if result is None or compare(result, wanted):
             raise
-    except CkanInvalidError as error:
+    except CkanInvalidError:
         now = _read(ckan, wanted["name"])
-        if now is not None and not compare(now, wanted):
-            return now  # someone else published the same version
         if now is None or now["metadata_modified"] != found["metadata_modified"]:
-            page = ckan.page(wanted["name"])
-            raise CatalogError(f"{page} was changed by someone else meanwhile; publish again") from error
+            raise _OvertakenError from None
         raise
     if problems := compare(result, wanted):
         raise CatalogError(f"{ckan.page(wanted['name'])} did not keep what was written: {problems[0]}")
     return dict(result)
 
 
-def _refuse_foreign(ckan: Ckan, found: Mapping[str, Any], target: CkanTarget) -> None:
-    owner = (found.get("organization") or {}).get("name")
+def _refuse(ckan: Ckan, found: Mapping[str, Any], version: Version, target: CkanTarget) -> None:
+    """Keep away from what is not this version's to change."""
+    page, owner = ckan.page(found["name"]), (found.get("organization") or {}).get("name")
     if not is_ours(found):
-        raise CatalogError(
-            f"{ckan.page(found['name'])} was not published from a lake; rename the campaign, or remove it "
-            "there"
-        )
+        raise CatalogError(f"{page} was not published from a lake; rename the campaign, or remove it there")
     if owner != target.organization:
         raise CatalogError(
-            f"{ckan.page(found['name'])} belongs to the organisation {owner!r}, not to "
+            f"{page} belongs to the organisation {owner!r}, not to "
             f"{target.organization!r}; rename the campaign, correct publish.ckan.organization, or withdraw it"
         )
+    if major(found) > version.version:
+        raise CatalogError(
+            f"{page} shows version {found['version']}, which is newer than {version.ref}; publish the newest "
+            "version, or withdraw the entry first"
+        )
+
+
+def _usable_groups(ckan: Ckan, wanted: Mapping[str, str]) -> list[dict[str, str]]:
+    """Those of the groups that the token's user may put an entry into; missing ones are made if it may."""
+    mine = {group["name"] for group in ckan.call("group_list_authz")}
+    for name in sorted(wanted.keys() - mine):
+        try:
+            ckan.call("group_create", name=name, title=wanted[name], description=f"Data on {wanted[name]}")
+        except CkanRefusedError:
+            continue
+        except (CkanBrokenError, CkanInvalidError):
+            # Somebody else's already, or made just now by another publisher, or made although CKAN failed.
+            mine |= {group["name"] for group in ckan.call("group_list_authz")}
+            continue
+        mine.add(name)
+    return [{"name": name} for name in sorted(wanted.keys() & mine)]
 
 
 def _membership(target: CkanTarget) -> str:

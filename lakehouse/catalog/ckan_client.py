@@ -44,6 +44,14 @@ class CkanInvalidError(CatalogError):
 class CkanBrokenError(CatalogError):
     """CKAN failed on its side (5xx); what was asked for may have been done all the same."""
 
+    transient = True
+
+
+class CkanUnreachableError(CatalogError):
+    """CKAN does not answer, or not in time."""
+
+    transient = True
+
 
 class Ckan:
     """An open connection to the CKAN of the settings; a context manager.
@@ -111,12 +119,14 @@ class Ckan:
         except CKANAPIError as error:
             raise self._unexpected(action, error) from None
         except requests.exceptions.Timeout:
-            raise CatalogError(f"{self.url} did not answer {action} in time; try again later") from None
+            raise CkanUnreachableError(
+                f"{self.url} did not answer {action} in time; try again later"
+            ) from None
         except (requests.exceptions.InvalidHeader, UnicodeError):
             raise CatalogError("LAKEHOUSE_CKAN_TOKEN is not a token: it holds a character none has") from None
         except requests.exceptions.ConnectionError:
             message = f"{self.url} cannot be reached; check LAKEHOUSE_CKAN_URL and that the CKAN is running"
-            raise CatalogError(message) from None
+            raise CkanUnreachableError(message) from None
         except requests.exceptions.RequestException as error:
             message = f"{self.url} cannot be asked ({type(error).__name__}); check LAKEHOUSE_CKAN_URL"
             raise CatalogError(message) from None

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lakehouse.campaign import CkanTarget
-from lakehouse.catalog.croissant import semantic
+from lakehouse.catalog.croissant import bibtex, semantic
 from lakehouse.catalog.files import DatasetFile, checked
-from lakehouse.catalog.licensing import dataset_licence
-from lakehouse.catalog.statistics import BoundingBox, Statistics
+from lakehouse.catalog.licensing import DatasetLicence, dataset_licence
+from lakehouse.catalog.markdown import linked, text
+from lakehouse.catalog.statistics import BoundingBox, Statistics, human_bytes
 from lakehouse.errors import CatalogError
 from lakehouse.snapshots.model import Root, Version
 
@@ -24,25 +25,22 @@ _FORMATS = {
     "shard": "TAR",
     "manifest": "Parquet",
     "attribution": "Parquet",
+    "credits": "TXT",
     "taxa": "Parquet",
     "croissant": "JSON-LD",
     "card": "Markdown",
     "checksums": "TXT",
+    "earlier": "JSON-LD",
 }
-_DESCRIPTIONS = {
-    "shard": "Photographs as a WebDataset tar",
-    "manifest": "One row per photograph: label, classification, split, licence, place, date, digest",
-    "attribution": "Creator, licence and source of each photograph",
-    "taxa": "The labels with their classification",
-    "croissant": "Croissant description: loads the dataset in machine-learning tools",
-    "card": "Dataset card",
-    "checksums": "sha256 of every file",
-    "figure": "Figure",
-}
+# Groups of this project are named so; an entry's other groups are left alone.
+_GROUP = "taxon-"
+_MOST_GROUPS = 12
+# What a visitor looks for comes first.
+_ORDER = ("card", "croissant", "manifest", "taxa", "attribution", "credits", "figure", "checksums", "earlier")
 
 
 # Extras of ours that a version may be without: an older version's must not stay.
-OPTIONAL_EXTRAS = {"spatial", "temporal_start", "temporal_end"}
+OPTIONAL_EXTRAS = {"spatial", "temporal_start", "temporal_end", "previous_snapshot_id"}
 
 
 def package(
@@ -64,7 +62,7 @@ def package(
     return {
         "name": version.campaign,
         "title": about.title,
-        "notes": about.description,
+        "notes": _notes(version, statistics, licence),
         "author": ", ".join(creator.name for creator in about.creators),
         "version": semantic(version),
         "license_id": licence.ckan_id,
@@ -73,12 +71,48 @@ def package(
         "private": target.private,
         "owner_org": target.organization,
         "tags": [{"name": tag} for tag in _tags(root, statistics)],
+        "groups": [{"name": name} for name in groups(statistics)],
         "extras": [
             {"key": key, "value": value}
             for key, value in sorted(_extras(version, root, statistics, licence.spdx).items())
         ],
-        "resources": [_resource(file) for file in checked(files)],
+        "resources": [_resource(file) for file in sorted(checked(files), key=_place)],
     }
+
+
+def _place(file: DatasetFile) -> tuple[int, str]:
+    return (_ORDER.index(file.role) if file.role in _ORDER else len(_ORDER), file.name)
+
+
+def _notes(version: Version, statistics: Statistics, licence: DatasetLicence) -> str:
+    """What CKAN shows on the page, as Markdown; the campaign's words cannot become markup."""
+    parts = ", ".join(
+        f"[{part.code}]({part.url}) {statistics.licenses[part.code]:,}" for part in licence.parts
+    )
+    people = ", ".join(linked(creator.name, creator.url) for creator in version.about.creators)
+    return "\n\n".join(
+        (
+            text(version.about.description),
+            f"**{statistics.photos:,} photographs** of **{len(statistics.labels):,} labels** by "
+            f"{statistics.photographers:,} photographers ({statistics.size}), version {semantic(version)}.",
+            f"Each photograph keeps its own licence ({parts}); `attribution.parquet` credits each.",
+            f"To have a photograph taken out, write to {people}.",
+        )
+    )
+
+
+def groups(statistics: Statistics) -> dict[str, str]:
+    """The groups an entry should be in, titles by name: one for each of the classes with the most
+    photographs."""
+    slugs = {name: re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in statistics.classes}
+    named = {_GROUP + slug: name for name, slug in slugs.items()}
+    known = {name: title for name, title in named.items() if title != "unknown" and name != _GROUP}
+    return {name[:100]: known[name] for name in list(known)[:_MOST_GROUPS]}
+
+
+def is_our_group(name: str) -> bool:
+    """Whether a group is one that entries of this project are put into."""
+    return name.startswith(_GROUP)
 
 
 def _extras(version: Version, root: Root, statistics: Statistics, spdx: str) -> dict[str, str]:
@@ -95,7 +129,10 @@ def _extras(version: Version, root: Root, statistics: Statistics, spdx: str) -> 
         "licence_expression": spdx,
         "source": root.inputs.source,
         "source_release": root.inputs.release,
+        "citation": bibtex(version, root),
     }
+    if version.parent:
+        extras["previous_snapshot_id"] = version.parent
     if statistics.box:
         extras["spatial"] = json.dumps(_geometry(statistics.box))
     if statistics.observed_from and statistics.observed_to:
@@ -131,15 +168,16 @@ def _resource(file: DatasetFile) -> dict[str, Any]:
             f"{file.name} has no address that others can read ({file.url}); set "
             "LAKEHOUSE_PUBLIC_URL to where the lake is served"
         )
-    words = _DESCRIPTIONS[file.role]
+    # A lake names its shards by digests that are longer than a page is wide.
+    name = re.sub(r"^([0-9a-f]{12})[0-9a-f]{52}\.", r"\1.", file.name)
     return {
-        "name": file.name,
+        "name": name,
         "url": file.url,
         "hash": file.sha256,
         "size": file.size,
         "format": _FORMATS.get(file.role) or file.media_type.partition("/")[2].upper(),
         "mimetype": file.media_type,
-        "description": f"{words} (split {file.split})." if file.split else f"{words}.",
+        "description": f"{file.description} {human_bytes(file.size)}",
         MARK: file.role,
     }
 
@@ -157,6 +195,19 @@ def compare(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     tags, theirs = _names(wanted["tags"]), _names(found.get("tags") or ())
     if tags != theirs:
         problems.append(f"the tags are {', '.join(sorted(theirs)) or 'none'}, not {', '.join(sorted(tags))}")
+    wanted_groups, in_groups = _names(wanted["groups"]), _names(found.get("groups") or ())
+    problems += [f"it is not in the group {name}" for name in sorted(wanted_groups - in_groups)]
+    problems += [
+        f"the group {name} is not one of this version's"
+        for name in sorted(in_groups - wanted_groups)
+        if is_our_group(name)
+    ]
+    there_extras = {extra["key"] for extra in found.get("extras") or ()}
+    wanted_extras = {extra["key"] for extra in wanted["extras"]}
+    problems += [
+        f"the extra {key} is not this version's"
+        for key in sorted(there_extras & OPTIONAL_EXTRAS - wanted_extras)
+    ]
     extras = {extra["key"]: extra["value"] for extra in found.get("extras") or ()}
     problems += [
         f"the extra {extra['key']} is {extras.get(extra['key'])!r}, not {extra['value']!r}"
@@ -184,6 +235,12 @@ def _compare_resources(found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapp
     if len(theirs) != len(found):
         problems.append("two resources have one name")
     return problems
+
+
+def major(found: Mapping[str, Any]) -> int:
+    """The number of the version an entry shows; 0 if it shows none of this project's form."""
+    number = re.fullmatch(r"(\d+)\.\d+\.\d+", str(found.get("version") or ""))
+    return int(number[1]) if number else 0
 
 
 def is_ours(found: Mapping[str, Any]) -> bool:

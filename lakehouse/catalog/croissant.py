@@ -269,26 +269,9 @@ def _file_object(file: DatasetFile) -> dict[str, Any]:
         "@type": "cr:FileObject",
         "@id": file.name,
         "name": file.name,
-        "description": _described(file),
+        "description": file.description,
         "contentUrl": file.url,
         "contentSize": f"{file.size} B",
         "encodingFormat": file.media_type,
         "sha256": file.sha256,
     }
-
-
-def _described(file: DatasetFile) -> str:
-    what = {
-        "shard": "Photographs as a WebDataset tar",
-        "manifest": "One row per photograph: label, classification, split, licence, place, date and digest",
-        "attribution": "Creator, licence and source of each photograph",
-        "credits": "The same as text",
-        "taxa": "The labels with their classification",
-        "card": "The dataset card",
-        "croissant": "This description",
-        "checksums": "sha256 of every file",
-        "figure": "A figure of the dataset card",
-        "citation": "How the dataset is cited",
-        "archive": "The records as Darwin Core",
-    }[file.role]
-    return f"{what} (split {file.split})." if file.split else f"{what}."

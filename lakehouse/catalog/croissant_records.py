@@ -168,10 +168,10 @@ def _samples() -> dict[str, Any]:
 
 def _splits(statistics: Statistics) -> dict[str, Any]:
     known = all(split in _SPLITS for split in statistics.splits)
-    name = {"@type": "cr:Field", "@id": "splits/name", "name": "name", "dataType": "sc:Text"}
+    name = _field("splits/name", Column("name", "sc:Text", "Name of the split, as in the manifest."))
     # The specification's example says cr:Split alone; the reader needs a type it can cast to beside it.
-    url = {"@type": "cr:Field", "@id": "splits/url", "name": "url", "dataType": ["sc:URL", "cr:Split"]}
-    photos = {"@type": "cr:Field", "@id": "splits/photos", "name": "photos", "dataType": "sc:Integer"}
+    url = _field("splits/url", Column("url", "sc:URL", "What kind of split it is."), ["cr:Split"])
+    photos = _field("splits/photos", Column("photos", "sc:Integer", "Number of its photographs."))
     return {
         "@type": "cr:RecordSet",
         "@id": "splits",

@@ -24,6 +24,7 @@ Role = Literal[
     "figure",
     "citation",
     "archive",
+    "earlier",
 ]
 
 # What a file's ending says; Parquet's registered type is the newer one, this is the one that Croissant's
@@ -47,6 +48,21 @@ MEDIA_TYPES = {
 }
 # What a name says that its ending does not.
 _NAMED = {"datacite.json": "application/vnd.datacite.datacite+json"}
+# What a file is, by its role.
+DESCRIPTIONS: dict[Role, str] = {
+    "shard": "Photographs as a WebDataset tar",
+    "manifest": "One row per photograph: label, classification, split, licence, place, date, digest",
+    "attribution": "Creator, licence and source of each photograph",
+    "credits": "Creator, licence and source of each photograph, for reading",
+    "taxa": "The labels with their classification",
+    "card": "Dataset card: what is in the dataset, how it was made, what to beware of",
+    "croissant": "Croissant description: loads the dataset in machine-learning tools",
+    "checksums": "sha256 of every file",
+    "figure": "A figure of the dataset card",
+    "citation": "How the dataset is cited",
+    "archive": "The records as a Darwin Core Archive",
+    "earlier": "An earlier version of this dataset, as Croissant",
+}
 _CHUNK = 1 << 20
 
 
@@ -77,6 +93,12 @@ class DatasetFile:
     media_type: str
     role: Role
     split: str | None = None
+
+    @property
+    def description(self) -> str:
+        """What the file is, in words."""
+        words = DESCRIPTIONS[self.role]
+        return f"{words} (split {self.split})." if self.split else f"{words}."
 
 
 def shard_name(split: str, number: int, sha256: str) -> str:

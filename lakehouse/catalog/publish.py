@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -43,8 +44,11 @@ from lakehouse.snapshots.export import write_manifest
 from lakehouse.snapshots.model import Root, Version
 from lakehouse.snapshots.read import Snapshot, catalog_folder
 from lakehouse.snapshots.seal import seal
+from lakehouse.snapshots.verify import verify
 
 CITATIONS = ("CITATION.cff", "datacite.json", "dataset.jsonld")
+_EARLIER = 12  # versions that an entry links to
+_LAST = "figures/rank_abundance.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,11 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
     card's key. `page` is the dataset's landing page."""
     lake, folder = snapshot.lake, catalog_folder(snapshot.version)
     key, made = f"{folder}/README.md", tables(snapshot)
-    write_citations(snapshot, page)
+    cited = write_citations(snapshot, page)
     if not lake.exists(key):
-        manifest = pl.scan_parquet(
-            lake.uri(f"{folder}/manifest.parquet"), storage_options=lake.storage_options
-        )
-        photographs = shown(manifest, made.statistics)
+        photographs = shown(_manifest(snapshot), made.statistics)
         links: dict[str, str] = {}
-        drawn = pictures(made.statistics, photographs, images(snapshot, photographs))
-        for name, data in drawn.items():
-            lake.put(f"{folder}/{name}", data)
+        for name in illustrate(snapshot, made.statistics):
             links[Path(name).stem] = name
         card = render_card(
             snapshot.version,
@@ -93,7 +92,9 @@ def write_card(snapshot: Snapshot, page: str | None = None) -> str:
             changed=changed_labels(snapshot),
         )
         lake.put(key, card.encode())
-        seal(lake, folder)
+    elif not cited:
+        return key
+    seal(lake, folder)
     return key
 
 
@@ -110,9 +111,9 @@ def changed_labels(snapshot: Snapshot) -> tuple[LabelChanges, ...]:
         return diff(connection, snapshot.lake, before, snapshot.root).labels
 
 
-def write_citations(snapshot: Snapshot, page: str | None = None) -> None:
+def write_citations(snapshot: Snapshot, page: str | None = None) -> bool:
     """Write `CITATION.cff`, `datacite.json` and `dataset.jsonld` for a snapshot in its lake, unless they are
-    there."""
+    there; whether any was not."""
     folder = catalog_folder(snapshot.version)
     missing = [name for name in CITATIONS if not snapshot.lake.exists(f"{folder}/{name}")]
     if missing:
@@ -120,7 +121,7 @@ def write_citations(snapshot: Snapshot, page: str | None = None) -> None:
         written = citations(snapshot, made.statistics, made.files, page)
         for name in missing:
             snapshot.lake.put(f"{folder}/{name}", written[name])
-        seal(snapshot.lake, folder)
+    return bool(missing)
 
 
 def citations(
@@ -132,6 +133,60 @@ def citations(
     found = dataset_jsonld(version, root, statistics, files, page=page)
     cited = citation_cff(version, root, statistics, page=page)
     return dict(zip(CITATIONS, (cited, to_json(registered), to_json(found)), strict=True))
+
+
+def is_described(snapshot: Snapshot) -> bool:
+    """Whether the lake holds the whole description of this very snapshot."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    try:
+        listed = json.loads(lake.get(f"{folder}/files.json"))
+    except (NotFoundError, ValueError):
+        return False
+    whole = all(lake.exists(f"{folder}/{name}") for name in ("croissant.json", "README.md"))
+    return whole and isinstance(listed, dict) and listed.get("snapshot_id") == snapshot.version.snapshot_id
+
+
+def card_problems(snapshot: Snapshot) -> list[str]:
+    """What the card of a snapshot leaves out, one sentence each."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    try:
+        text = lake.get(f"{folder}/README.md").decode()
+    except NotFoundError:
+        return [f"{snapshot.version.ref} has no card; materialize dataset_card"]
+    root = snapshot.root
+    said = {
+        "its snapshot id": snapshot.version.snapshot_id,
+        "its content id": root.content_id,
+        "its number of photographs": f"{root.counts.photos:,}",
+        **{f"the licence {code}": code for code in root.counts.licenses},
+    }
+    missing = [
+        f"the card does not name {what} ({value})" for what, value in said.items() if value not in text
+    ]
+    shown = re.findall(r"\]\((figures/[\w./-]+)\)", text)
+    lost = [
+        f"the card shows {name}, which is not there" for name in shown if not lake.exists(f"{folder}/{name}")
+    ]
+    return [*missing, *lost]
+
+
+def illustrate(snapshot: Snapshot, statistics: Statistics) -> dict[str, bytes]:
+    """The card's figures and small pictures in its lake, drawn unless they are there: bytes by file name."""
+    lake, folder = snapshot.lake, catalog_folder(snapshot.version)
+    if lake.exists(f"{folder}/{_LAST}"):
+        return {key.removeprefix(f"{folder}/"): lake.get(key) for key in lake.list(f"{folder}/figures")}
+    photographs = shown(_manifest(snapshot), statistics)
+    drawn = pictures(statistics, photographs, images(snapshot, photographs))
+    # Last: this one says that the others are there.
+    for name in sorted(drawn, key=lambda name: name == _LAST):
+        lake.put(f"{folder}/{name}", drawn[name])
+    return drawn
+
+
+def _manifest(snapshot: Snapshot) -> pl.LazyFrame:
+    lake = snapshot.lake
+    uri = lake.uri(f"{catalog_folder(snapshot.version)}/manifest.parquet")
+    return pl.scan_parquet(uri, storage_options=lake.storage_options)
 
 
 def tables(snapshot: Snapshot) -> Described:
@@ -231,6 +286,19 @@ def _local(lake: Lake, key: str, snapshot: Snapshot) -> Iterator[Path]:
         yield path
 
 
+def _earlier(snapshot: Snapshot) -> Iterator[DatasetFile]:
+    """The Croissant descriptions of the versions before, newest first, as far as they are described."""
+    lake, number = snapshot.lake, snapshot.version.version
+    before = [one for one in refs.versions(lake, snapshot.version.campaign) if one.version < number]
+    for version in reversed(before[-_EARLIER:]):
+        try:
+            data = lake.get(f"{catalog_folder(version)}/croissant.json")
+        except NotFoundError:
+            continue
+        described = describe_bytes(data, f"v{version.version}/croissant.json", "earlier")
+        yield replace(described, url=f"../{described.name}")
+
+
 def outlets(campaign: Campaign, settings: Settings) -> dict[str, bool]:
     """The assets that publish a campaign, and whether the settings say how to reach each of them."""
     ckan_set = bool(settings.ckan_url and settings.ckan_token)
@@ -242,8 +310,64 @@ def outlets(campaign: Campaign, settings: Settings) -> dict[str, bool]:
 
 
 def publish_to_ckan(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> ckan.CkanEntry:
-    """Create or update the CKAN entry of a snapshot's campaign; raises CatalogError."""
-    return ckan.publish(*_announced(snapshot), target, settings)
+    """Create or update the CKAN entry of a snapshot's campaign, after every byte of the snapshot was checked;
+    raises CatalogError."""
+
+    def problems() -> Sequence[str]:
+        return verify(snapshot.lake, snapshot.version.ref).problems
+
+    return ckan.publish(*_announced(snapshot), target, settings, problems)
+
+
+def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settings) -> ckan.CkanEntry | None:
+    """After photographs were taken out of a campaign's versions: nothing that describes them stays.
+
+    The descriptions of versions that are gone are erased, and those of versions that now name another
+    snapshot are made again. In CKAN the entry then shows the newest version, or is withdrawn if none is
+    left; without a `target` CKAN is left alone. Done twice, it changes nothing.
+
+    Returns
+    -------
+    CkanEntry or None
+        The entry as it is then; None if there is none.
+
+    Raises
+    ------
+    CatalogError
+        As `publish_to_ckan`; the lake is in order then, and the entry is not.
+    """
+    _describe_again(lake, campaign)
+    versions = refs.versions(lake, campaign)
+    if target is None:
+        return None
+    if not versions:
+        ckan.withdraw(campaign, settings)
+        return None
+    newest = Snapshot(lake, versions[-1])
+    describe_snapshot(newest)
+    write_card(newest)
+    return publish_to_ckan(newest, target, settings)
+
+
+def describe_again(lake: Lake) -> list[str]:
+    """After photographs were taken out of a lake: erase the descriptions of versions that are gone, and make
+    those again that were erased with the photographs; returns the versions described."""
+    return [ref for campaign in refs.campaigns(lake) for ref in _describe_again(lake, campaign)]
+
+
+def _describe_again(lake: Lake, campaign: str) -> list[str]:
+    versions, described = refs.versions(lake, campaign), []
+    kept = {f"catalog/{campaign}/{name}" for name in lake.folders(f"catalog/{campaign}")}
+    for folder in sorted(kept - {catalog_folder(version) for version in versions}):
+        erase(lake, folder)
+    for version in versions:
+        snapshot = Snapshot(lake, version)
+        stale = version.redacts or catalog_folder(version) in kept
+        if stale and snapshot.root.counts.photos and not is_described(snapshot):
+            describe_snapshot(snapshot)
+            write_card(snapshot)
+            described.append(version.ref)
+    return described
 
 
 def ckan_differences(snapshot: Snapshot, target: CkanTarget, settings: Settings) -> list[str]:
@@ -262,6 +386,7 @@ def _announced(snapshot: Snapshot) -> tuple[Version, Root, Statistics, tuple[Dat
     for name, role in extra:
         data = snapshot.lake.get(f"{folder}/{name}")
         files.append(describe_bytes(data, name, role))
+    files += _earlier(snapshot)
     lake = snapshot.lake
     if lake.is_local and lake.settings.public_url is None:
         # Nobody else can read this disk, and its paths are private: files are named by digest.

@@ -13,19 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse.campaign import Campaign
-from lakehouse.catalog.publish import outlets
 from lakehouse.errors import LakehouseError, UsageError
-from lakehouse.images.partition import is_up_to_date
+from lakehouse.images.partition import unfinished
 from lakehouse.lake import Lake
 from lakehouse.metadata.ingest import latest_release
 from lakehouse.metadata.partitions import Plan, load_plan
 from lakehouse.metadata.state import STEPS, steps_to_do
 from lakehouse.snapshots import refs
-from lakehouse.snapshots.build import is_current
 from lakehouse.snapshots.model import Version
 from lakehouse.sources import open_source, source_name_of
-
-DESCRIPTIONS = ("croissant", "dataset_card")
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -124,7 +120,9 @@ def build(
 def publish(lake: Lake, campaign: Campaign) -> None:
     """Materialize the newest version's catalogue entry, and before it what it shows."""
     with _session(lake, campaign) as session:
-        names = [*DESCRIPTIONS, *session.outlets]
+        from assets.campaign import described_by
+
+        names = described_by(campaign, lake.settings)
         session.run("snapshot", assets=[f"{session.group}/{asset}" for asset in names])
 
 
@@ -187,31 +185,17 @@ class _Session:
 
     def complete(self, plan: Plan) -> bool:
         """Whether every partition of the plan is up to date."""
-        return all(
-            is_up_to_date(self.lake, self.campaign, plan, partition.key) for partition in plan.partitions
-        )
+        return not unfinished(self.lake, self.campaign, plan)
 
     def describe(self) -> None:
         """Make the next version if anything changed, and what does not describe the newest one yet."""
-        names = ["snapshot", *DESCRIPTIONS, *self.outlets]
-        newest = refs.latest(self.lake, self.campaign.name)
-        if newest and is_current(self.lake, self.campaign):
-            names = [name for name in names if self._data_version(name) != newest.snapshot_id]
-        if names:
+        from assets.campaign import snapshot_to_do
+
+        names = snapshot_to_do(self.instance, self.lake, self.campaign, self.lake.settings)
+        if "snapshot" in names:
+            self.run("snapshot")
+        elif names:
             self.run("snapshot", assets=[f"{self.group}/{name}" for name in names])
-
-    @property
-    def outlets(self) -> list[str]:
-        """The assets that publish the campaign where the settings say how."""
-        found = outlets(self.campaign, self.lake.settings)
-        return [asset for asset, is_set in found.items() if is_set]
-
-    def _data_version(self, asset: str) -> str | None:
-        import dagster as dg
-
-        event = self.instance.get_latest_materialization_event(dg.AssetKey([self.group, asset]))
-        tags = event.asset_materialization.tags if event and event.asset_materialization else None
-        return tags.get("dagster/data_version") if tags else None
 
     def run(
         self, phase: str, config: dict[str, Any] | None = None, assets: Sequence[str] | None = None

@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.catalog.publish import describe_snapshot, write_card
+from lakehouse.catalog.publish import describe_again
 from lakehouse.cli.output import Json, bars, emit, facts, human_bytes, out, say, table
 from lakehouse.errors import UsageError
-from lakehouse.lake import Lake, open_lake
+from lakehouse.lake import open_lake
 from lakehouse.snapshots import housekeeping, refs, removal
 from lakehouse.snapshots.duplicates import FLAGS
 from lakehouse.snapshots.duplicates import duplicates as find_duplicates
 from lakehouse.snapshots.near import DISTANCE
-from lakehouse.snapshots.read import Snapshot, catalog_folder
+from lakehouse.snapshots.read import Snapshot
 from lakehouse.tombstones import Reason
 
 
@@ -60,7 +60,7 @@ def remove(
         return
     with bars(as_json):
         report = removal.remove(lake, requests)
-        described = _describe_again(lake)
+        described = describe_again(lake)
     if as_json:
         emit({"done": True, **asdict(report), "described": described})
         return
@@ -81,21 +81,6 @@ def remove(
     if rows:
         table("versions", ("version", "was", "is"), rows)
     say("tell those who have copies; exports, catalogues elsewhere and backups of this lake are not reached")
-
-
-def _describe_again(lake: Lake) -> list[str]:
-    """Describe the versions that photos were taken out of and that lost their description with them."""
-    described = []
-    for campaign in refs.campaigns(lake):
-        for version in refs.versions(lake, campaign):
-            snapshot = Snapshot(lake, version)
-            folder = catalog_folder(version)
-            missing = not lake.exists(f"{folder}/croissant.json") or not lake.exists(f"{folder}/README.md")
-            if version.redacts and missing and snapshot.root.counts.photos:
-                describe_snapshot(snapshot)
-                write_card(snapshot)
-                described.append(version.ref)
-    return described
 
 
 def gc(

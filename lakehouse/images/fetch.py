@@ -17,7 +17,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from lakehouse.errors import SourceError
+from lakehouse.errors import SourceError, UnreachableError
 from lakehouse.images.answers import (
     Answer,
     Exchange,
@@ -346,7 +346,7 @@ class _Run:
         now, limits = time.monotonic(), self.limits
         wait, asked = self._trouble(job, exchange, verdict)
         if self._pace(job.host).is_down(now) and len(self.asked) == 1:
-            raise SourceError(
+            raise UnreachableError(
                 f"{job.host} has served nothing for {limits.patience:g} s (last: {problem.reason}); what "
                 "was stored before is safe: check the network or LAKEHOUSE_SOURCE and run again"
             )

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
 
 from lakehouse.errors import LakeError
 from lakehouse.images.answers import Outcome
 from lakehouse.images.schema import LEDGER, polars_schema, table
 from lakehouse.lake import Lake
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
 
 _KEY = "ledger"
 # Unless told otherwise, Delta drops log entries after 30 days at a checkpoint, and versions with them.
@@ -77,7 +79,7 @@ class Ledger:
         """
         ids = photo_ids["photo_id"] if isinstance(photo_ids, pl.DataFrame) else photo_ids
         wanted = ids.cast(pl.Int64).drop_nulls().unique().rename("photo_id")
-        if wanted.is_empty() or not DeltaTable.is_deltatable(self._uri, self._options):
+        if wanted.is_empty() or not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return pl.DataFrame(schema=polars_schema(LEDGER))
         rows = pl.scan_delta(self._table())
         return (
@@ -96,7 +98,7 @@ class Ledger:
 
     def stored_bytes(self, source: str, rendition: str) -> tuple[int, int]:
         """How many photos of a source are stored in a rendition, and their bytes together."""
-        if not DeltaTable.is_deltatable(self._uri, self._options):
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return 0, 0
         stored = pl.scan_delta(self._table()).filter(
             pl.col("source") == source,
@@ -114,7 +116,7 @@ class Ledger:
             try:
                 self._append(rows)
                 return
-            except DeltaError as error:
+            except _delta().exceptions.DeltaError as error:
                 # Only a lost race with another writer is worth another try.
                 if not _lost_race(error) or attempt == _ATTEMPTS:
                     raise LakeError(f"cannot record outcomes in {self._uri}: {error}") from error
@@ -122,13 +124,14 @@ class Ledger:
 
     def files(self, source: str, rendition: str) -> list[str]:
         """URIs of the Parquet files that hold the rows of a source in a rendition (without these columns)."""
-        if not DeltaTable.is_deltatable(self._uri, self._options):
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return []
-        return self._table().file_uris([("source", "=", source), ("rendition", "=", rendition)])
+        where = [("source", "=", source), ("rendition", "=", rendition)]
+        return self._table().file_uris(file_pruning_predicate=where)
 
     def shards(self) -> set[str]:
         """The digests of all shards that some row names."""
-        if not DeltaTable.is_deltatable(self._uri, self._options):
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return set()
         named = pl.scan_delta(self._table()).select(pl.col("shard").drop_nulls().unique())
         return set(named.collect(engine="streaming")["shard"])
@@ -150,7 +153,7 @@ class Ledger:
 
     def purge(self) -> None:
         """Drop what earlier versions of the table held: files, and log entries with their statistics."""
-        if not DeltaTable.is_deltatable(self._uri, self._options):
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return
         try:
             table = self._table()
@@ -160,25 +163,25 @@ class Ledger:
             table.create_checkpoint()
             table.cleanup_metadata()
             self._table().alter.set_table_properties(_CONFIGURATION)
-        except DeltaError as error:
+        except _delta().exceptions.DeltaError as error:
             raise LakeError(f"cannot purge {self._uri}: {error}; run it again") from error
 
     def _rewrite(self, change: Callable[[DeltaTable], object]) -> None:
         """Change rows in one commit, again if another writer was first."""
-        if not DeltaTable.is_deltatable(self._uri, self._options):
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 change(self._table())
                 return
-            except DeltaError as error:
+            except _delta().exceptions.DeltaError as error:
                 if not _lost_race(error) or attempt == _ATTEMPTS:
                     raise LakeError(f"cannot change rows of {self._uri}: {error}") from error
                 time.sleep(0.05 * attempt)
 
     def _append(self, rows: pa.Table) -> None:
-        if not DeltaTable.is_deltatable(self._uri, self._options):
-            DeltaTable.create(
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+            _delta().DeltaTable.create(
                 self._uri,
                 LEDGER,
                 mode="ignore",
@@ -186,12 +189,15 @@ class Ledger:
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
             )
-        write_deltalake(
-            self._table(), rows, mode="append", commit_properties=CommitProperties(max_commit_retries=20)
+        _delta().write_deltalake(
+            self._table(),
+            rows,
+            mode="append",
+            commit_properties=_delta().CommitProperties(max_commit_retries=20),
         )
 
     def _table(self) -> DeltaTable:
-        return DeltaTable(self._uri, storage_options=self._options)
+        return _delta().DeltaTable(self._uri, storage_options=self._options)
 
 
 def _batched(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -208,7 +214,15 @@ def _delete(table: DeltaTable, where: str) -> None:
 
 
 def _lost_race(error: DeltaError) -> bool:
-    return isinstance(error, CommitFailedError) or "already exists" in str(error)
+    return isinstance(error, _delta().exceptions.CommitFailedError) or "already exists" in str(error)
+
+
+def _delta() -> Any:
+    """Imported where it is used: a code location that only declares assets loads without it."""
+    import deltalake
+    import deltalake.exceptions
+
+    return deltalake
 
 
 def ledger_rows(rows: Sequence[LedgerRow], shard: str | None = None) -> pa.Table:

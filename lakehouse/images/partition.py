@@ -8,6 +8,7 @@ look at a photo.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from lakehouse.images.lease import lease
 from lakehouse.images.ledger import Ledger
 from lakehouse.images.shard import index_key, shard_key
 from lakehouse.lake import Lake
-from lakehouse.metadata.partitions import Plan
+from lakehouse.metadata.partitions import Plan, load_plan
 from lakehouse.metadata.selection import (
     SelectionReport,
     load_selection_report,
@@ -49,6 +50,14 @@ class PartitionState(BaseModel):
     def settled(self) -> bool:
         """Whether no photo of the selection is worth another try."""
         return not self.outcomes.get("failed", 0)
+
+    @property
+    def failed_share(self) -> float:
+        """The share of photos that should have come and did not; what is gone at the source is no
+        failure."""
+        total = sum(self.outcomes.values())
+        lost = sum(self.outcomes.get(name, 0) for name in ("failed", "refused", "rejected"))
+        return lost / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +163,58 @@ def is_up_to_date(lake: Lake, campaign: Campaign, plan: Plan, key: str) -> bool:
         and selection.plan_digest == plan.digest
         and state.selection_digest == selection.digest
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How the photos of all partitions of a plan fared: counts, and a sentence for each partition whose
+    counts do not add up (`unjudged`: its selection, `untried`: its photographs)."""
+
+    considered: int
+    selected: int
+    outcomes: dict[str, int]
+    unjudged: tuple[str, ...]
+    untried: tuple[str, ...]
+
+    @property
+    def failed_share(self) -> float:
+        """The share of photos that should have come and did not."""
+        lost = sum(self.outcomes[name] for name in ("failed", "refused", "rejected"))
+        return lost / self.selected if self.selected else 0.0
+
+
+def account(lake: Lake, campaign: Campaign) -> Account:
+    """Add up a campaign's partitions; raises NotFoundError if it has no plan."""
+    plan = load_plan(lake, campaign.name)
+    considered = selected = 0
+    outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+    unjudged, untried = [], []
+    for partition in plan.partitions:
+        key = partition.key
+        report, state = load_selection_report(lake, campaign.name, key), load_state(lake, campaign.name, key)
+        if report is None or report.plan_digest != plan.digest:
+            unjudged.append(f"{key} was not selected for release {plan.release}")
+            continue
+        considered, selected = considered + report.considered, selected + report.selected
+        total = report.selected + sum(report.excluded.values())
+        if total != report.considered:
+            unjudged.append(f"{key}: {report.considered:,} photos considered, {total:,} judged")
+        if report.considered != partition.photos:
+            unjudged.append(f"{key}: {partition.photos:,} photos planned, {report.considered:,} considered")
+        if state is None or state.selection_digest != report.digest:
+            untried.append(f"{key}: its photos were not fetched for its newest selection")
+            continue
+        outcomes.update(state.outcomes)
+        tried = sum(state.outcomes.values())
+        if tried != report.selected:
+            untried.append(f"{key}: {report.selected:,} photos selected, {tried:,} have an outcome")
+    return Account(considered, selected, dict(outcomes), tuple(unjudged), tuple(untried))
+
+
+def unfinished(lake: Lake, campaign: Campaign, plan: Plan) -> list[str]:
+    """The keys of the partitions that are not up to date, in the plan's order."""
+    keys = [partition.key for partition in plan.partitions]
+    return [key for key in keys if not is_up_to_date(lake, campaign, plan, key)]
 
 
 def stored_images(lake: Lake, campaign: Campaign, source_name: str, key: str, most: int) -> list[bytes]:

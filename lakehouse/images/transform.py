@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import simplejpeg
+from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
 from lakehouse.campaign import ImageSpec
@@ -16,8 +17,9 @@ from lakehouse.images.validate import ENOUGH, ImageFacts, decode_strictly, diffe
 # Decoding at a half, quarter or eighth is free of charge; at least this many times the size is kept, so that
 # the resampling, not the decoder's coarse scaling, decides how the picture looks.
 _DETAIL = 2
-# Free of moiré as Lanczos is and sharper than averaging areas, at less than half the cost of Lanczos.
-_FILTER = Image.Resampling.HAMMING
+# A triangle as wide as the pixels of the smaller image: every pixel counts, so no moiré, and they are
+# the same whole numbers on every processor. Pillow takes twice as long.
+_RESIZING = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear))
 
 
 def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
@@ -32,37 +34,53 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
         target = fitted(image.width, image.height, spec.max_side)
         if kind == "jpeg" and image.mode in ("RGB", "L"):
             enough = {"width": _DETAIL * target[0], "height": _DETAIL * target[1]} if spec.max_side else {}
-            plain = Image.fromarray(decode_strictly(data, "RGB", **enough))
+            pixels = decode_strictly(data, "RGB", **enough)
             profile = image.info.get("icc_profile")
             if profile and image.mode == "RGB":
-                plain = to_srgb(plain, profile)
-                plain.info = {}
+                pixels = np.asarray(to_srgb(Image.fromarray(pixels), profile))
         else:
-            plain = opaque_rgb(image)
-    if plain.size != target:
-        plain = plain.resize(target, _FILTER)
-    plain = upright(plain, orientation)
-    values = np.asarray(plain)
-    if spec.format == "webp":
-        out = io.BytesIO()
-        plain.save(out, "WEBP", quality=spec.quality)
-        encoded = out.getvalue()
-    else:
-        encoded = bytes(simplejpeg.encode_jpeg(values, spec.quality, colorsubsampling="420"))
-    small = plain.reduce(max(1, min(plain.size) // ENOUGH))
+            pixels = np.asarray(opaque_rgb(image))
+    pixels = _resized(pixels, *target)
+    if orientation not in (None, 1):
+        pixels = np.asarray(upright(Image.fromarray(pixels), orientation))
+    encoded = _encoded(pixels, spec)
+    height, width = pixels.shape[:2]
     facts = ImageFacts(
         sha256=hashlib.sha256(encoded).digest(),
         size=len(encoded),
-        width=plain.width,
-        height=plain.height,
+        width=width,
+        height=height,
         format=spec.format or "jpeg",
         mode="RGB",
         orientation=None,
         gps=False,
         animated=animated,
-        dhash=difference_hash(np.asarray(small.convert("L"))),
+        dhash=difference_hash(_coarse_gray(pixels)),
     )
     return encoded, facts
+
+
+def _resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    before = pixels.shape[1], pixels.shape[0]
+    if before == (width, height):
+        return pixels
+    small = ImageData(width, height, PixelType.U8x3)
+    Resizer().resize(ImageData(*before, PixelType.U8x3, pixels.tobytes()), small, _RESIZING)
+    return np.frombuffer(small.get_buffer(), np.uint8).reshape(height, width, 3)
+
+
+def _encoded(pixels: np.ndarray, spec: ImageSpec) -> bytes:
+    if spec.format == "webp":
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "WEBP", quality=spec.quality)
+        return out.getvalue()
+    return bytes(simplejpeg.encode_jpeg(pixels, spec.quality, colorsubsampling="420"))
+
+
+def _coarse_gray(pixels: np.ndarray) -> np.ndarray:
+    """Grey, by averages of squares that leave enough pixels for hashing."""
+    side = max(1, min(pixels.shape[:2]) // ENOUGH)
+    return np.asarray(Image.fromarray(pixels).reduce(side).convert("L"))
 
 
 def fitted(width: int, height: int, max_side: int | None) -> tuple[int, int]:

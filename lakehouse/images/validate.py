@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -266,9 +267,16 @@ def difference_hash(gray: np.ndarray) -> int:
     rows, columns = _HASH_SIDE, _HASH_SIDE + 1
     if gray.shape[0] < rows or gray.shape[1] < columns:
         gray = gray.repeat(-(-rows // gray.shape[0]), axis=0).repeat(-(-columns // gray.shape[1]), axis=1)
-    height, width = gray.shape
-    tops, lefts = np.arange(rows) * height // rows, np.arange(columns) * width // columns
+    tops, lefts, areas = _areas(*gray.shape)
     sums = np.add.reduceat(np.add.reduceat(gray, tops, axis=0, dtype=np.int64), lefts, axis=1)
-    areas = np.diff(lefts, append=width)  # the areas of one row are equally high
     darker = sums[:, :-1] * areas[1:] < sums[:, 1:] * areas[:-1]
     return int.from_bytes(np.packbits(darker).tobytes(), "big")
+
+
+@lru_cache(maxsize=256)
+def _areas(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the areas begin, from the top and from the left, and how wide they are (their height is equal in
+    a row)."""
+    tops = np.arange(_HASH_SIDE) * height // _HASH_SIDE
+    lefts = np.arange(_HASH_SIDE + 1) * width // (_HASH_SIDE + 1)
+    return tops, lefts, np.diff(lefts, append=width)

@@ -23,8 +23,9 @@ from lakehouse.images.answers import TIMEOUT_FIRST_BYTE, Exchange
 T = TypeVar("T")
 
 _USER_AGENT = "lakehouse/0.1"
-_LOOK = 0.01  # seconds between looks at the memory in use
-_BUFFER = 256 * 1024  # bytes that are read at once; libcurl's default of 16 kB is a system call for each
+# Seconds between looks at the memory in use, while there is plenty and when it becomes scarce.
+_LOOK, _LOOK_CLOSELY = 0.01, 0.001
+_BUFFER = 64 * 1024  # bytes that are read at once; libcurl's default of 16 kB is a system call for each
 _READ = {b"content-encoding", b"content-length", b"etag", b"last-modified", b"retry-after"}
 # The wheel's libcurl looks where the machine that built it keeps its authorities.
 _AUTHORITIES = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where()
@@ -208,8 +209,9 @@ class Wire(Generic[T]):
         now = time.monotonic()
         if now < self._look_again:
             return
-        self._look_again = now + _LOOK
-        before, self.full = self.full, self.buffered > self._limits.buffered
+        held, bound = self.buffered, self._limits.buffered
+        self._look_again = now + (_LOOK if 4 * held < bound else _LOOK_CLOSELY)
+        before, self.full = self.full, held > bound
         if not before and not self.full:
             return
         for position, line in enumerate(self._active.values()):

@@ -40,9 +40,9 @@ class RawTableReport(_Record):
     """One ingested table: the file it came from (`sha256` of its stored bytes) and what became of its lines.
 
     `rows` + `rejected` + `blank` + `taken_back` + 1 (the header) = `lines`. `etag_check` is how the bytes
-    were held against the ETag: `md5`, `multipart`, `unverifiable` where it is no digest, `archive` where it is
-    the archive's. Lines that were removed later because a photo was taken back are `taken_back`, and no longer
-    among the others.
+    were held against the ETag: `md5`, `multipart`, `unverifiable` where it is no digest, `archive` where it
+    is the archive's. Lines that were removed later because a photo was taken back are `taken_back`, and no
+    longer among the others.
     """
 
     name: str

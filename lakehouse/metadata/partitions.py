@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -113,6 +114,16 @@ def build_plan(lake: Lake, campaign: Campaign, source_name: str, release_id: str
     )
     lake.put(plan_key(campaign.name), plan.model_dump_json(indent=1).encode())
     return plan
+
+
+def overlaps(plan: Plan) -> Iterator[str]:
+    """A sentence for every two partitions whose labels meet; there is none in a sound plan."""
+    spans = sorted(
+        (low, high, partition.key) for partition in plan.partitions for low, high in partition.intervals
+    )
+    for (_, end, one), (start, _, other) in pairwise(spans):
+        if start < end:
+            yield f"partitions {one} and {other} share taxa"
 
 
 def count_photos(

@@ -35,6 +35,7 @@ __all__ = [
     "Preview",
     "SelectionReport",
     "excluded_key",
+    "label_counts",
     "load_selection_report",
     "preview",
     "select_partition",
@@ -123,6 +124,12 @@ def load_selection_report(lake: Lake, campaign: str, key: str) -> SelectionRepor
         return SelectionReport.model_validate_json(lake.get(_report_key(campaign, key)))
     except NotFoundError:
         return None
+
+
+def label_counts(lake: Lake, campaign: str, key: str) -> list[tuple[str, int]]:
+    """The labels of a partition's selection with their photos, most first; raises NotFoundError."""
+    labels = lake.read_table(selection_key(campaign, key), ["label"])["label"].to_pylist()
+    return sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0]))
 
 
 def select_partition(

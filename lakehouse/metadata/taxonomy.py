@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +17,7 @@ from lakehouse.lake import ROW_GROUP, Lake
 from lakehouse.metadata.ingest import list_releases, raw_table_key
 from lakehouse.metadata.intervals import Interval, Labels, assign_intervals
 from lakehouse.metadata.schema import TAXA_COLUMNS, parquet_encoding, rank_columns, taxa_schema
-from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_of_each, nearest_with, positions
+from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_with, positions
 
 # The one taxon that is a root by right; any other without a path is not grafted to the tree.
 _ROOT_RANK = "stateofmatter"
@@ -64,30 +64,30 @@ def build_taxa(lake: Lake, source_name: str, release_id: str) -> TaxaReport:
     try:
         return load_taxa_report(lake, source_name, release_id)
     except NotFoundError:
-        raw = lake.read_table(raw_table_key(source_name, release_id, "taxa"))
+        raw = pl.read_parquet(lake.get(raw_table_key(source_name, release_id, "taxa")))
     all_ids = raw["taxon_id"].to_numpy().astype(np.int64)
     taxon_ids, rows = np.unique(all_ids, return_index=True)
-    raw = raw.take(pa.array(rows)).combine_chunks()
-    tree = build_tree(taxon_ids, raw["ancestry"].combine_chunks())
+    tree = build_tree(taxon_ids, raw["ancestry"].gather(rows))
     previous = _previous_labels(lake, source_name, release_id)
     lft, rgt = assign_intervals(tree, previous)
-    rank = pc.fill_null(raw["rank"], "")
-    ranks = rank_columns(value for value in pc.unique(rank).to_pylist() if value)
-    _write(lake, taxa_key(source_name, release_id), raw, tree, (lft, rgt), ranks)
-    active = raw["active"].combine_chunks()
-    is_root = pc.equal(rank, _ROOT_RANK).to_numpy()
+    order = np.argsort(lft)
+    facts = raw.select("name", "rank", "rank_level", "active")[rows[order]]
+    ranks = rank_columns(rank for rank in facts["rank"].unique() if rank)
+    _write(lake, taxa_key(source_name, release_id), facts, _Ordered.of(tree, lft, rgt, order), ranks)
+    active = int(facts["active"].sum())
+    is_root = (facts["rank"] == _ROOT_RANK).fill_null(False).to_numpy()
     report = TaxaReport(
         source=source_name,
         release_id=release_id,
-        taxa=len(raw),
-        active=pc.sum(active).as_py(),
-        inactive=len(raw) - pc.sum(active).as_py(),
+        taxa=len(taxon_ids),
+        active=active,
+        inactive=len(taxon_ids) - active,
         orphans=int(tree.orphans.sum()),
-        ungrafted=int((tree.ungrafted & ~is_root).sum()),
+        ungrafted=int((tree.ungrafted[order] & ~is_root).sum()),
         stale=int(tree.stale.sum()),
         circular=int(tree.circular.sum()),
-        homonyms=_homonyms(raw["name"].filter(active)),
-        repeated=len(all_ids) - len(raw),
+        homonyms=_homonyms(facts["name"].filter(facts["active"])),
+        repeated=len(all_ids) - len(taxon_ids),
         moved=_moved(tree, lft, rgt, previous),
         ranks=tuple(ranks),
     )
@@ -121,66 +121,122 @@ def _moved(tree: Tree, lft: Ints, rgt: Ints, previous: Labels | None) -> int:
     return int(((at >= 0) & ~same).sum())
 
 
-def _homonyms(names: pa.ChunkedArray) -> int:
-    counts = names.value_counts().field("counts")
-    return int(pc.sum(pc.greater(counts, 1)).as_py() or 0)
+def _homonyms(names: pl.Series) -> int:
+    return names.to_frame("name").group_by("name").len().filter(pl.col("len") > 1).height
 
 
-def _write(
-    lake: Lake, key: str, raw: pa.Table, tree: Tree, labels: tuple[Ints, Ints], ranks: Iterable[str]
-) -> None:
-    """Write the taxa in the order of their labels, with the names of their ranks, by row groups."""
-    names = raw["name"].combine_chunks()
-    ranks = list(ranks)
-    marks = pc.fill_null(pc.index_in(raw["rank"].combine_chunks(), pa.array(ranks, pa.string())), -1)
-    above = nearest_of_each(marks.to_numpy().astype(np.int64), len(ranks), tree)
-    depths, (lft, rgt) = tree.depths, labels
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """A numbered tree in pre-order: all arrays are over the rows of `taxa.parquet`.
+
+    `parents` are rows, -1 for a root; `ends` the row behind each taxon's subtree.
+    """
+
+    taxon_ids: Ints
+    parents: Ints
+    depths: Ints
+    lft: Ints
+    rgt: Ints
+    ends: Ints
+
+    @classmethod
+    def of(cls, tree: Tree, lft: Ints, rgt: Ints, order: Ints) -> _Ordered:
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        parents = tree.parents[order]
+        lft, rgt = lft[order], rgt[order]
+        return cls(
+            tree.taxon_ids[order],
+            np.where(parents >= 0, place[parents], -1),
+            tree.depths[order],
+            lft,
+            rgt,
+            np.searchsorted(lft, rgt),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """The ancestors-or-self of one rank, as runs of rows: where each starts, and the ancestor (-1: none)."""
+
+    starts: Ints
+    above: Ints
+
+    @classmethod
+    def of(cls, marked: Ints, tree: _Ordered) -> _Runs:
+        """Those of the rank whose taxa are the rows `marked`."""
+        ends = tree.ends[marked]
+        if (marked[1:] < ends[:-1]).any():
+            # One lies below another of its rank: the nearest counts.
+            is_marked = np.zeros(len(tree.parents), np.bool_)
+            is_marked[marked] = True
+            nearest = nearest_with(is_marked, tree.parents, by_depth(tree.parents, tree.depths))
+            starts = np.flatnonzero(np.r_[True, nearest[1:] != nearest[:-1]])
+            return cls(starts, nearest[starts])
+        starts = np.r_[0, np.stack([marked, ends], axis=1).ravel()]
+        above = np.r_[-1, np.stack([marked, np.full(len(marked), -1)], axis=1).ravel()]
+        some = np.r_[starts[1:], len(tree.parents)] > starts
+        return cls(starts[some], above[some])
+
+    def between(self, first: int, last: int) -> tuple[Ints, Ints]:
+        """The ancestors of the runs in the rows from `first` to `last`, and how many rows each has there."""
+        low = np.searchsorted(self.starts, first, side="right") - 1
+        high = np.searchsorted(self.starts, last)
+        starts = self.starts[low:high].clip(first)
+        return self.above[low:high], np.diff(np.r_[starts, last])
+
+
+def _write(lake: Lake, key: str, facts: pl.DataFrame, tree: _Ordered, ranks: list[str]) -> None:
+    """Write the taxa, with the names of their ranks, by row groups.
+
+    Parameters
+    ----------
+    facts
+        `name`, `rank`, `rank_level` and `active` in the order of `tree`.
+    """
     schema = taxa_schema(ranks)
+    told = facts.to_arrow().cast(pa.schema(schema.field(name) for name in facts.columns)).combine_chunks()
+    names = told["name"].combine_chunks()
+    of_rank = facts.with_row_index("row").group_by("rank").agg("row").rows()
+    rows = {rank: np.asarray(found, np.int64) for rank, found in of_rank}
+    runs = {rank: _Runs.of(rows[rank], tree) for rank in ranks}
     # Names of ranks are long runs in this order: coded here, they need not be hashed one by one.
     coded = pa.schema(
         pa.field(field.name, pa.dictionary(pa.int32(), pa.string())) if field.name in ranks else field
         for field in schema
     )
-    encoding = parquet_encoding(
-        ["rank", "rank_level", *ranks], ["lft", "rgt", *(f"{rank}_id" for rank in ranks)]
-    )
-    order = np.argsort(lft)
-    with lake.parquet_writer(key, coded, **encoding) as writer:
-        for start in range(0, len(order), ROW_GROUP):
-            chosen = order[start : start + ROW_GROUP]
+    encoding = parquet_encoding(["rank", "rank_level", *ranks], ["lft", "rgt"])
+    with lake.parquet_writer(key, coded, **encoding, write_statistics=["taxon_id", "lft", "rgt"]) as writer:
+        for first in range(0, len(told), ROW_GROUP):
+            last = min(first + ROW_GROUP, len(told))
             columns = {
-                "taxon_id": pa.array(tree.taxon_ids[chosen], pa.int32()),
-                "parent_id": _ids(tree.taxon_ids, tree.parents[chosen]),
-                **{
-                    name: raw[name].take(pa.array(chosen))
-                    for name in ("name", "rank", "rank_level", "active")
-                },
-                "depth": pa.array(depths[chosen], pa.int32()),
-                "lft": pa.array(lft[chosen]),
-                "rgt": pa.array(rgt[chosen]),
+                "taxon_id": pa.array(tree.taxon_ids[first:last], pa.int32()),
+                "parent_id": _ids(tree.taxon_ids, tree.parents[first:last]),
+                **{name: told[name].slice(first, last - first) for name in told.column_names},
+                "depth": pa.array(tree.depths[first:last], pa.int32()),
+                "lft": pa.array(tree.lft[first:last]),
+                "rgt": pa.array(tree.rgt[first:last]),
             }
-            for number, rank in enumerate(ranks):
-                at = above[chosen, number]
-                columns[rank] = _coded(names, at)
-                columns[f"{rank}_id"] = _ids(tree.taxon_ids, at)
+            for rank in ranks:
+                above, lengths = runs[rank].between(first, last)
+                columns[rank] = _coded(names, above, lengths)
+                columns[f"{rank}_id"] = _ids(tree.taxon_ids, np.repeat(above, lengths))
             writer.write_table(pa.table(columns, schema=coded))
 
 
-def _coded(names: pa.Array, at: np.ndarray) -> pa.DictionaryArray:
-    """The names at the indices `at`, null where it is -1, with a dictionary of those that occur."""
-    used, codes = np.unique(at[np.flatnonzero(np.r_[True, at[1:] != at[:-1]])], return_inverse=True)
-    runs = np.cumsum(np.r_[0, at[1:] != at[:-1]])
+def _coded(names: pa.Array, above: Ints, lengths: Ints) -> pa.DictionaryArray:
+    """The names of runs of rows, null where there is no ancestor, with a dictionary of those that occur."""
     # Several taxa may have one name, and a dictionary has each once.
-    words = pc.dictionary_encode(names.take(pa.array(used[used >= 0])))
-    of_used = np.full(len(used), -1, np.int32)
-    of_used[used >= 0] = words.indices.to_numpy()
-    each = of_used[codes][runs]
-    return pa.DictionaryArray.from_arrays(pa.array(each, pa.int32(), mask=each < 0), words.dictionary)
+    words = pc.dictionary_encode(names.take(pa.array(above[above >= 0])))
+    codes = np.full(len(above), -1, np.int32)
+    codes[above >= 0] = words.indices.to_numpy()
+    each = np.repeat(codes, lengths)
+    return pa.DictionaryArray.from_arrays(pa.array(each, mask=each < 0), words.dictionary)
 
 
-def _ids(taxon_ids: Ints, at: np.ndarray) -> pa.Array:
-    """The ids at the indices `at` as int32, null where it is -1."""
-    return pa.array(taxon_ids[at], pa.int32(), mask=at < 0)
+def _ids(taxon_ids: Ints, rows: Ints) -> pa.Array:
+    """The ids of rows as int32, null where the row is -1."""
+    return pa.array(taxon_ids[rows].astype(np.int32), mask=rows < 0)
 
 
 # --- looking up

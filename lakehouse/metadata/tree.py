@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
+import polars as pl
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _PATH = r"^[0-9]{1,18}(/[0-9]{1,18})*$"
+# Characters at the end of a path that are sure to hold its last part.
+_LONGEST = 19
+# Ids this many times as far apart as they are many are still looked up in a table.
+_DENSE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Tree:
         return depths
 
 
-def build_tree(taxon_ids: Ints, ancestry: pa.Array) -> Tree:
+def build_tree(taxon_ids: Ints, ancestry: pl.Series) -> Tree:
     """The tree of taxa, each below the nearest ancestor of its path that exists.
 
     Parameters
@@ -60,17 +63,17 @@ def build_tree(taxon_ids: Ints, ancestry: pa.Array) -> Tree:
     ancestry
         Strings of ids from the root down to the parent, separated by `/`; null where there is none.
     """
-    readable = pc.fill_null(pc.match_substring_regex(ancestry, _PATH), False)
-    ungrafted = ~readable.to_numpy(zero_copy_only=False)
-    direct = pc.cast(pc.replace_substring_regex(pc.if_else(readable, ancestry, "0"), ".*/", ""), pa.int64())
-    parents = positions(taxon_ids, direct.to_numpy(zero_copy_only=False))
-    itself = parents == np.arange(len(parents))
+    readable = ancestry.str.contains(_PATH).fill_null(False)
+    last = ancestry.str.tail(_LONGEST).str.split("/").list.last()
+    ungrafted = ~readable.to_numpy()
+    parents = positions(taxon_ids, last.cast(pl.Int64, strict=False).fill_null(0).to_numpy())
+    itself = (parents == np.arange(len(parents))) & ~ungrafted
     orphans = ((parents < 0) | itself) & ~ungrafted
     parents[ungrafted] = -1
     for index in np.flatnonzero(orphans):
-        parents[index] = _nearest(taxon_ids, int(index), ancestry[int(index)].as_py())
+        parents[index] = _nearest(taxon_ids, int(index), ancestry[int(index)])
     levels, circular = _levels(parents)
-    stale = _stale(taxon_ids, ancestry, parents) & ~orphans
+    stale = _stale(ancestry, last, parents) & ~orphans
     return Tree(taxon_ids, parents, levels, orphans, ungrafted, stale, circular | itself)
 
 
@@ -78,6 +81,13 @@ def positions(sorted_ids: Ints, wanted: npt.NDArray[np.integer]) -> Ints:
     """The index in `sorted_ids` of each id of `wanted`, -1 where it is absent."""
     if not len(sorted_ids):
         return np.full(len(wanted), -1, np.int64)
+    first, last = int(sorted_ids[0]), int(sorted_ids[-1])
+    if len(wanted) > len(sorted_ids) // 8 and last - first < _DENSE * len(sorted_ids):
+        # A table of all ids between costs less than a search for each.
+        table = np.full(last - first + 2, -1, np.int32)
+        table[sorted_ids - first] = np.arange(len(sorted_ids), dtype=np.int32)
+        inside = (wanted >= first) & (wanted <= last)
+        return table[np.where(inside, wanted - first, -1)].astype(np.int64)
     found = np.searchsorted(sorted_ids, wanted)
     found[found == len(sorted_ids)] = 0
     return np.where(sorted_ids[found] == wanted, found, -1).astype(np.int64)
@@ -92,27 +102,12 @@ def nearest_with(marked: Bools, parents: Ints, levels: tuple[Ints, ...]) -> Ints
     return nearest
 
 
-def nearest_of_each(marks: Ints, kinds: int, tree: Tree) -> npt.NDArray[np.int32]:
-    """`nearest_with` for many marks at once: a row for each taxon, a column for each mark from 0 to `kinds`.
-
-    Parameters
-    ----------
-    marks
-        The mark of each taxon, -1 for none.
-    """
-    nearest = np.full((len(marks), kinds), -1, np.int32)
-    for depth, level in enumerate(tree.levels):
-        if depth:
-            # A parent's whole row at a time: one pass over the tree instead of one for each mark.
-            nearest[level] = nearest[tree.parents[level]]
-        marked = level[marks[level] >= 0]
-        nearest[marked, marks[marked]] = marked
-    return nearest
-
-
 def by_depth(parents: Ints, depths: Ints) -> tuple[Ints, ...]:
     """The indices of each depth, sorted by parent and index."""
-    order = np.lexsort((np.arange(len(parents)), parents, depths))
+    order = np.argsort(parents, kind="stable")
+    # Depths are few, and small numbers are sorted in one pass.
+    small = depths.astype(np.min_scalar_type(int(depths.max(initial=0))))
+    order = order[np.argsort(small[order], kind="stable")]
     bounds = np.searchsorted(depths[order], np.arange(1, depths.max(initial=0) + 1))
     return tuple(np.split(order, bounds))
 
@@ -151,12 +146,13 @@ def _circle(parents: Ints, start: int) -> list[int]:
     return walk[seen[start] :]
 
 
-def _stale(taxon_ids: Ints, ancestry: pa.Array, parents: Ints) -> Bools:
-    """Which taxa have a path that is not their parent's path with the parent."""
-    above = pa.array(parents, mask=parents < 0)
-    paths = pc.fill_null(ancestry, "")
-    joined = pc.binary_join_element_wise(
-        paths.take(above), pc.cast(pa.array(taxon_ids), pa.string()).take(above), "/"
-    )
-    expected = pc.replace_substring_regex(joined, "^/", "")
-    return pc.fill_null(pc.not_equal(expected, paths), False).to_numpy(zero_copy_only=False)
+def _stale(ancestry: pl.Series, last: pl.Series, parents: Ints) -> Bools:
+    """Which taxa have a path that is not their parent's path with the parent, the `last` part of theirs."""
+    above = pl.Series(np.where(parents < 0, 0, parents))
+    paths = pl.DataFrame({"path": ancestry, "last": last, "above": ancestry.fill_null("").gather(above)})
+    path, tip, start = pl.col("path"), pl.col("last"), pl.col("above")
+    length = start.str.len_bytes() + (start != "") + tip.str.len_bytes()
+    same = path.str.starts_with(start) & (path.str.len_bytes() == length)
+    # An id with a leading zero is the same id, but not the same path.
+    same &= (tip == "0") | ~tip.str.starts_with("0")
+    return (parents >= 0) & ~paths.select(same.fill_null(False)).to_series().to_numpy()

@@ -213,11 +213,11 @@ def _drop_near_copies(lake: Lake, campaign: Campaign, cursor: duckdb.DuckDBPyCon
     # Photos of one and the same hash follow the first of them.
     cursor.execute(f"""
         INSERT INTO dropped
-        SELECT photo_id, 'near_copy', coalesce(g.stays, first) FROM (
+        SELECT l.photo_id, 'near_copy', coalesce(g.stays, first) FROM (
             SELECT photo_id, min(photo_id) OVER (PARTITION BY dhash, label_id) AS first FROM looks
             WHERE bit_count(dhash) BETWEEN {LEAST_BITS} AND {MOST_BITS}
-        ) LEFT JOIN giving_way g ON g.photo_id = first
-        WHERE photo_id <> first OR g.stays IS NOT NULL""")
+        ) l LEFT JOIN giving_way g ON g.photo_id = first
+        WHERE l.photo_id <> first OR g.stays IS NOT NULL""")
     for table in ("looks", "giving_way", "near_values"):
         cursor.execute(f"DROP TABLE {table}")
 

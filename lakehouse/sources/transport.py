@@ -20,7 +20,7 @@ import httpx
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from lakehouse.errors import SourceError
+from lakehouse.errors import SourceError, UnreachableError
 from lakehouse.settings import Settings
 
 CHUNK = 1 << 20
@@ -203,7 +203,7 @@ class S3Transport:
                 f"{self.location(name)} cannot be read: {error}; check the bucket's name"
             ) from error
         except botocore.exceptions.BotoCoreError as error:
-            raise SourceError(
+            raise UnreachableError(
                 f"{self.location(name)} cannot be reached: {error}; check LAKEHOUSE_S3_ENDPOINT"
             ) from error
         return Head(
@@ -294,7 +294,7 @@ def _patiently(call: Callable[[], httpx.Response], where: str, pause: float) -> 
         except (httpx.TransportError, _Interrupted) as error:
             if attempt == RESUMES:
                 reason = str(error) or type(error).__name__
-                raise SourceError(
+                raise UnreachableError(
                     f"{where} cannot be reached: {reason}; check the address and the network"
                 ) from error
             time.sleep(pause * 2**attempt)
@@ -320,7 +320,7 @@ def _resumed(start: Callable[[int], Iterator[bytes]], where: str, size: int, pau
             failures, mark = 0, received
         failures += 1
         if failures > RESUMES:
-            raise SourceError(
+            raise UnreachableError(
                 f"{where} broke off {failures} times, last after {received} of {size} bytes: {reason}; "
                 "run it again later"
             )

@@ -18,9 +18,24 @@ ALL = {
     "every_photo_licensed": True,
     "counts_add_up": True,
     "splits_do_not_leak": True,
-    "no_copies_across_splits": False,  # only a warning: the source has one photograph under two ids
+    "no_copies_across_splits": True,
+    "no_copies_across_labels": True,
+    "no_near_copies_across_splits": True,
     "croissant_valid": True,
     "rows_accounted_for": True,
+    "rows_plausible": True,
+    "taxonomy_sane": True,
+    "dump_is_whole": True,
+    "partitions_are_apart": True,
+    "partitions_are_bounded": True,
+    "every_photo_judged": True,
+    "every_photo_tried": True,
+    "failures_under_the_gate": True,
+    "splits_are_stable": True,
+    "photos_did_not_shrink": True,
+    "card_complete": True,
+    "every_byte_verifies": True,
+    "links_work": True,
 }
 
 
@@ -32,7 +47,11 @@ def verdicts(demo: DemoLake, instance: dg.DagsterInstance) -> dict[str, dg.Asset
         for key in definitions.resolve_asset_graph().asset_check_keys
         if key.name != "entry_equals_snapshot"
     ]
-    job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks(*keys))
+    job = dg.define_asset_job(
+        "checks",
+        selection=dg.AssetSelection.checks(*keys),
+        config={"ops": {"demo__snapshot_links_work": {"config": {"photos": 3}}}},
+    )
     merged = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))
     result = merged.resolve_job_def("checks").execute_in_process(instance=instance, raise_on_error=False)
     return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}

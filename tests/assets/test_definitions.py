@@ -65,5 +65,9 @@ def test_the_main_rules_are_asset_checks_that_block(definitions: dg.Definitions)
 
 def test_there_is_a_monthly_schedule_and_a_sensor_for_new_dumps(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
-    assert [schedule.name for schedule in repository.schedule_defs] == ["demo_monthly"]
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        "demo_monthly",
+        "demo_nightly_verify",
+        "demo_weekly_links",
+    }
     assert "demo_new_dump" in {sensor.name for sensor in repository.sensor_defs}

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from lakehouse.campaign import Creator
 from lakehouse.catalog.card import render_card
 from lakehouse.catalog.card_front import size_category
-from lakehouse.catalog.markdown import text
+from lakehouse.catalog.markdown import linked, table, text
+from lakehouse.catalog.sheet import shown
+from lakehouse.snapshots.diff import LabelChanges
 
 FIGURES = {"strip": "figures/strip.jpg", "map": "figures/map.png"}
 
@@ -53,6 +58,21 @@ def test_the_hub_reads_licence_size_and_splits(card: str) -> None:
         "## Licensing Information",
         "## Citation",
         "## Removal",
+        "### Dataset Description",
+        "### Supported Tasks and Leaderboards",
+        "### Data Instances",
+        "### Data Fields",
+        "### Curation Rationale",
+        "#### Data Collection and Processing",
+        "#### Who are the source data producers?",
+        "#### Annotation process",
+        "#### Who are the annotators?",
+        "### Bias, Risks, and Limitations",
+        "### Recommendations",
+        "## Acknowledgements",
+        "## Glossary",
+        "## Dataset Card Authors",
+        "## Dataset Card Contact",
     ],
 )
 def test_the_template_is_followed(card: str, heading: str) -> None:
@@ -64,6 +84,59 @@ def test_numbers_and_biases_come_from_the_data(export, card: str) -> None:
     assert f"Gini coefficient {export.statistics.gini:.2f}" in card
     assert f"{export.statistics.licenses['CC-BY']:,} | 50.0%" in card
     assert export.root.content_id in card
+
+
+def test_what_is_shown_is_credited(export) -> None:
+    photographs = shown(export.manifest, export.statistics, 4)
+    card = render_card(
+        export.version, export.root, export.statistics, export.files, FIGURES, photographs=photographs
+    )
+    for one in photographs:
+        assert f"[{one.photo_id}]({one.observation_url}) {one.creator} ({one.license})" in card
+
+
+def test_what_changed_since_the_version_before_is_told_by_label(export) -> None:
+    version = export.version.model_copy(update={"parent": "4" * 64, "changes": {"added": 3, "removed": 1}})
+    changed = [
+        LabelChanges("Turdus merula", 3, 1, 0, 0),
+        *(LabelChanges(f"x{n}", 1, 0, 0, 0) for n in range(20)),
+    ]
+    card = render_card(version, export.root, export.statistics, export.files, changed=changed)
+    rows = table_rows(rendered(card.split("\n---\n", 1)[1]))
+    assert ["added", "3"] in rows
+    assert ["Turdus merula", "3", "1", "0", "0"] in rows
+    assert "(10 of 21)" in card
+    assert "This is the first version." not in card
+
+
+def test_the_first_version_says_so(card: str) -> None:
+    assert "This is the first version." in card
+
+
+def test_whom_to_ask_for_removal_is_told(card: str) -> None:
+    removal = card.partition("## Removal")[2].partition("## ")[0]
+    assert "Ada\\_Example" in removal
+    assert "https&#58;//orcid.org/0000-0002-1825-0097" in removal
+
+
+def test_real_photographs_credit_their_source_and_drawn_ones_do_not(export, card: str) -> None:
+    inputs = export.root.inputs.model_copy(update={"source": "inaturalist"})
+    real = render_card(
+        export.version,
+        export.root.model_copy(update={"inputs": inputs}),
+        export.statistics,
+        export.files,
+    )
+    assert "Please cite the source too: [inaturalist](https://example.org/open-data)" in real
+    assert "Please cite the source too" not in card
+    assert "**Synthetic.**" in card and "**Synthetic.**" not in real
+
+
+@pytest.mark.parametrize("codes,warned", [({"CC-BY-SA": 1, "CC-BY-NC": 1}, True), ({"CC-BY": 2}, False)])
+def test_licences_that_do_not_go_together_are_told(export, codes: dict[str, int], warned: bool) -> None:
+    statistics = export.statistics.model_copy(update={"licenses": codes})
+    card = render_card(export.version, export.root, statistics, export.files)
+    assert ("No single adapted work may be made" in card) is warned
 
 
 def test_only_the_figures_there_are_are_shown(card: str) -> None:
@@ -177,3 +250,80 @@ def test_ordinary_text_is_left_alone(plain: str) -> None:
 )
 def test_sizes_are_in_the_hubs_words(photos: int, category: str) -> None:
     assert size_category(photos) == category
+
+
+# --- whatever people call themselves
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its tags, and the text between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError("nothing may be hidden")
+
+
+HOSTILE = st.one_of(
+    st.text(),
+    st.text(alphabet="<>&\"'`*_[]()!|~$\\#+-=.:/@ \n\t1ahtpsw", max_size=40),
+    st.sampled_from(
+        ["<script>", "![](", "](", "<!--", "-->", "&lt;", "\n\n# ", "---\n", "```", "=cmd|'/C'!A0"]
+    ).flatmap(lambda start: st.text(max_size=8).map(lambda rest: start + rest)),
+)
+
+
+@given(name=HOSTILE)
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_seen_as_it_was_written(name: str) -> None:
+    page = browser(f"- {text(name)}")
+    assert page.tags == ["ul", "li"]
+    assert " ".join(page.text.split()) == " ".join(name.replace("\0", "\ufffd").split())
+
+
+@given(name=HOSTILE)
+@settings(max_examples=200, deadline=None)
+def test_any_text_stays_in_its_cell(name: str) -> None:
+    page = browser(table(("a", "b"), [(text(name), "1")]))
+    assert page.tags == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
+
+
+@given(name=HOSTILE, url=HOSTILE)
+@settings(max_examples=300, deadline=None)
+def test_a_link_leads_to_the_web_and_has_nothing_else_in_it(name: str, url: str) -> None:
+    for address in (url, f"https://{url}", f"javascript:{url}"):
+        page = browser(f"x {linked(name, address)}")
+        assert page.tags in (["p"], ["p", "a"])
+        if page.tags == ["p", "a"]:
+            assert address.startswith(("http://", "https://"))
+
+
+@given(title=HOSTILE.filter(str.strip), description=HOSTILE.filter(str.strip))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_title_can_change_what_the_hub_reads(export, title: str, description: str) -> None:
+    about = export.version.about.model_copy(update={"title": title, "description": description})
+    version = export.version.model_copy(update={"about": about})
+    card = render_card(version, export.root, export.statistics, export.files)
+    front = front_matter(card)
+    assert front["license"] == ["cc0-1.0", "cc-by-4.0", "cc-by-nc-4.0"]
+    assert front["pretty_name"] == " ".join(title.split())
+    assert front["description"] == " ".join(description.split())
+    assert list(front) == list(
+        front_matter(render_card(export.version, export.root, export.statistics, export.files))
+    )
+
+
+def browser(markdown: str) -> Page:
+    page = Page()
+    page.feed(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
+    page.close()
+    return page

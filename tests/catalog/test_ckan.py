@@ -75,6 +75,8 @@ def bad(status: int, kind: str, **more: Any) -> Answer:
 MISSING = bad(404, "Not Found Error", message="Not found")
 REFUSED = bad(403, "Authorization Error", message="Access denied: not for you")
 ORGANIZATION = good({"name": "aiira", "state": "active"})
+# A token that may use no group, as most may not.
+GROUPS = {"group_list_authz": good([]), "group_create": REFUSED}
 
 
 def stored(wanted: dict[str, Any], modified: str = "2026-01-01T00:00:00") -> dict[str, Any]:
@@ -239,14 +241,14 @@ def test_a_deleted_organisation_is_named(version) -> None:
 
 
 def test_an_organisation_of_others_is_named(version) -> None:
-    answers = {"organization_show": ORGANIZATION, "package_show": MISSING, "package_create": REFUSED}
+    answers = GROUPS | {"organization_show": ORGANIZATION, "package_show": MISSING, "package_create": REFUSED}
     words = failure(version, lambda action, data: answers[action])
     assert "editor or administrator of the organisation 'aiira'" in words
 
 
 def test_what_ckan_finds_wrong_is_passed_on(version) -> None:
     wrong = bad(409, "Validation Error", title=["Missing value"], resources=[{}, {"url": [f"no {TOKEN}"]}])
-    answers = {"organization_show": ORGANIZATION, "package_show": MISSING, "package_create": wrong}
+    answers = GROUPS | {"organization_show": ORGANIZATION, "package_show": MISSING, "package_create": wrong}
     assert "title: Missing value; resources: url: no ***" in failure(
         version, lambda action, data: answers[action]
     )
@@ -254,67 +256,190 @@ def test_what_ckan_finds_wrong_is_passed_on(version) -> None:
 
 def test_a_name_that_someone_else_has_is_refused(version) -> None:
     theirs = good({**stored(package(*version, TARGET)), "extras": []})
-    answers = {"organization_show": ORGANIZATION, "package_show": theirs}
+    answers = GROUPS | {"organization_show": ORGANIZATION, "package_show": theirs}
     assert "was not published from a lake" in failure(version, lambda action, data: answers[action])
 
 
 def test_an_entry_of_another_organisation_is_refused(version) -> None:
     theirs = good({**stored(package(*version, TARGET)), "organization": {"name": "museum"}})
-    answers = {"organization_show": ORGANIZATION, "package_show": theirs}
+    answers = GROUPS | {"organization_show": ORGANIZATION, "package_show": theirs}
     assert "belongs to the organisation 'museum'" in failure(version, lambda action, data: answers[action])
 
 
-def test_a_failure_after_the_commit_counts_as_done(version) -> None:
-    made: list[dict[str, Any]] = []
+class Catalogue:
+    """What a CKAN has of one entry: creations and revisions change it, as `package_revise` does here."""
 
-    def answer(action: str, data: dict[str, Any]) -> Answer:
+    def __init__(self, entry: dict[str, Any] | None = None) -> None:
+        self.entry, self.called, self.clock = entry, [], 0
+
+    def __call__(self, action: str, data: dict[str, Any]) -> Answer:
+        self.called.append(action)
+        if action in GROUPS:
+            return GROUPS[action]
         if action == "organization_show":
             return ORGANIZATION
+        if action == "package_show":
+            return good(self.entry) if self.entry else MISSING
         if action == "package_create":
-            made.append(data)
-            return 500, b"<html>Internal server error</html>"
-        return good(stored(made[0])) if made else MISSING
+            self.entry = stored(data, self.time())
+            return good(self.entry)
+        assert action == "package_revise"
+        assert self.entry is not None
+        if any(self.entry[name] != value for name, value in data["match"].items()):
+            return bad(409, "Validation Error", message=["Existing data mismatch"])
+        self.entry = self.entry | data["update"] | {"metadata_modified": self.time()}
+        return good({"package": self.entry})
+
+    def time(self) -> str:
+        self.clock += 1
+        return f"2026-01-{self.clock:02d}"
+
+
+def old(version: tuple[Any, ...], **more: Any) -> dict[str, Any]:
+    """The entry as another title once had it."""
+    return stored({**package(*version, TARGET), "title": "Old", **more})
+
+
+@pytest.mark.parametrize("broken", ["package_create", "package_revise"])
+def test_a_failure_after_the_commit_counts_as_done(version, broken: str) -> None:
+    catalogue = Catalogue()
+
+    def answer(action: str, data: dict[str, Any]) -> Answer:
+        kept = catalogue(action, data)
+        return (500, b"<html>Internal server error</html>") if action == broken else kept
 
     with ckan(answer) as found:
-        assert publish(*version, TARGET, found).changed
-    assert len(made) == 1
+        done = publish(*version, TARGET, found)
+    assert done.changed
+    assert done.package["private"] is False
+    assert catalogue.called.count(broken) == 1
+
+
+@pytest.mark.parametrize("broken", ["package_create", "package_revise"])
+def test_a_failure_before_the_commit_is_told_and_shows_nothing(version, broken: str) -> None:
+    catalogue = Catalogue()
+
+    def answer(action: str, data: dict[str, Any]) -> Answer:
+        return (500, b"<html>Internal server error</html>") if action == broken else catalogue(action, data)
+
+    assert f"failed at {broken} (HTTP 500)" in failure(version, answer)
+    assert catalogue.entry is None or catalogue.entry["private"]
 
 
 def test_an_unchanged_entry_is_only_read(version) -> None:
-    called: list[str] = []
+    catalogue = Catalogue(stored(package(*version, TARGET)))
+
+    def never() -> list[str]:
+        raise AssertionError("nothing is written, so nothing needs to be verified")
+
+    with ckan(catalogue) as found:
+        assert not publish(*version, TARGET, found, never).changed
+    assert catalogue.called == ["organization_show", "package_show"]
+
+
+def test_a_new_entry_is_private_until_its_snapshot_is_whole(version) -> None:
+    catalogue = Catalogue()
+    seen: list[Any] = []
+
+    def verify() -> list[str]:
+        seen.append(catalogue.entry and catalogue.entry["private"])
+        return ["x.tar is missing"] if len(seen) == 1 else []
+
+    with ckan(catalogue) as found:
+        with pytest.raises(CatalogError, match=r"not whole \(x.tar is missing\), so .* is left private; run"):
+            publish(*version, TARGET, found, verify)
+        assert catalogue.entry is not None
+        assert catalogue.entry["private"] is True
+        assert publish(*version, TARGET, found, verify).changed
+    assert catalogue.entry["private"] is False
+    assert seen == [True, True]
+
+
+def test_an_entry_stays_as_it_was_where_its_next_snapshot_is_not_whole(version) -> None:
+    before = old(version)
+    catalogue = Catalogue(before)
+    with ckan(catalogue) as found, pytest.raises(CatalogError, match="is left as it was; run lakehouse"):
+        publish(*version, TARGET, found, lambda: ["x.tar is missing"])
+    assert catalogue.entry == before
+
+
+def test_an_older_version_does_not_replace_a_newer_one(version) -> None:
+    before = old(version) | {"version": "3.0.0"}
+    catalogue = Catalogue(before)
+    words = "shows version 3.0.0, which is newer than pollinators@v2; publish the newest version"
+    assert words in failure(version, catalogue)
+    assert catalogue.entry == before
+
+
+def test_what_others_change_meanwhile_is_kept(version) -> None:
+    catalogue = Catalogue(old(version))
+    poster = {"name": "poster", "url": "https://x.org/poster.pdf"}
 
     def answer(action: str, data: dict[str, Any]) -> Answer:
-        called.append(action)
-        return ORGANIZATION if action == "organization_show" else good(stored(package(*version, TARGET)))
+        if action == "package_revise" and catalogue.called.count("package_revise") == 0:
+            assert catalogue.entry is not None
+            catalogue.entry["resources"] = [*catalogue.entry["resources"], poster]
+            catalogue.entry["metadata_modified"] = catalogue.time()
+        return catalogue(action, data)
 
     with ckan(answer) as found:
-        assert not publish(*version, TARGET, found).changed
-    assert called == ["organization_show", "package_show"]
+        done = publish(*version, TARGET, found)
+    assert catalogue.called.count("package_revise") == 2
+    assert poster in done.package["resources"]
+    assert done.package["title"] == "Pollinators & friends"
 
 
-def test_a_change_by_others_meanwhile_is_not_overwritten(version) -> None:
-    times = iter(["2026-01-01", "2026-01-02"])
+def test_an_entry_that_others_keep_changing_is_given_up(version) -> None:
+    catalogue = Catalogue(old(version))
 
     def answer(action: str, data: dict[str, Any]) -> Answer:
-        if action == "organization_show":
-            return ORGANIZATION
         if action == "package_revise":
-            assert data["match"] == {"id": "id-1", "metadata_modified": "2026-01-01"}
-            return bad(409, "Validation Error", message=["Existing data mismatch"])
-        return good(stored({**package(*version, TARGET), "title": "Old"}, next(times)))
+            assert catalogue.entry is not None
+            catalogue.entry["metadata_modified"] = catalogue.time()
+        return catalogue(action, data)
 
-    assert "was changed by someone else meanwhile; publish again" in failure(version, answer)
+    assert "was changed by someone else each of 5 times; publish again later" in failure(version, answer)
 
 
 def test_a_write_that_was_not_kept_is_noticed(version) -> None:
-    old = stored({**package(*version, TARGET), "title": "Old"})
+    catalogue = Catalogue(old(version))
 
     def answer(action: str, data: dict[str, Any]) -> Answer:
-        if action == "organization_show":
-            return ORGANIZATION
-        return good({"package": old}) if action == "package_revise" else good(old)
+        return good({"package": catalogue.entry}) if action == "package_revise" else catalogue(action, data)
 
     assert "did not keep what was written: title is 'Old'" in failure(version, answer)
+
+
+def test_an_entry_is_put_into_the_groups_that_the_token_may_use(version) -> None:
+    catalogue = Catalogue()
+
+    def answer(action: str, data: dict[str, Any]) -> Answer:
+        if action == "group_list_authz":
+            return good([{"name": "taxon-aves"}, {"name": "museum"}])
+        if action == "group_create" and data["name"] == "taxon-insecta":
+            return good({"name": "taxon-insecta"})
+        return catalogue(action, data)
+
+    with ckan(answer) as found:
+        done = publish(*version, TARGET, found)
+        assert not publish(*version, TARGET, found).changed
+    assert [group["name"] for group in done.package["groups"]] == ["taxon-aves", "taxon-insecta"]
+    assert differences(done, *version, TARGET) == []
+
+
+def test_a_group_of_an_earlier_version_is_left_and_one_of_others_kept(version) -> None:
+    groups = [{"name": "taxon-reptilia"}, {"name": "museum"}]
+    catalogue = Catalogue(old(version, groups=groups))
+    with ckan(catalogue) as found:
+        assert publish(*version, TARGET, found).package["groups"] == [{"name": "museum"}]
+
+
+def test_an_extra_of_an_earlier_version_is_a_difference(version) -> None:
+    wanted = package(*version, TARGET)
+    more = {**wanted, "extras": [*wanted["extras"], {"key": "previous_snapshot_id", "value": "0" * 64}]}
+    assert differences(entry(more), *version, TARGET) == [
+        "the extra previous_snapshot_id is not this version's"
+    ]
 
 
 def test_no_entry_is_none_and_withdrawing_it_does_nothing() -> None:

@@ -127,6 +127,105 @@ def test_publishers_at_once_make_one_entry(version, target, settings) -> None:
     assert differences(read, *version, target) == []
 
 
+def test_an_entry_is_private_until_its_snapshot_is_whole(version, target, settings) -> None:
+    def seen_by_anyone() -> bool:
+        with RemoteCKAN(URL) as anyone:
+            try:
+                return bool(anyone.action.package_show(id=version[0].campaign))
+            except (NotAuthorized, NotFound):
+                return False
+
+    seen: list[bool] = []
+
+    def verify() -> list[str]:
+        seen.append(seen_by_anyone())
+        return ["a shard is missing"] if len(seen) == 1 else []
+
+    with pytest.raises(CatalogError, match="is left private"):
+        publish(*version, target, settings, verify)
+    assert not seen_by_anyone()
+    assert publish(*version, target, settings, verify).changed
+    assert seen == [False, False]
+    assert seen_by_anyone()
+
+
+def test_an_entry_is_in_a_group_for_each_class(version, target, settings, remote) -> None:
+    entry = publish(*version, target, settings)
+    groups = {group["name"]: group["title"] for group in entry.package["groups"]}
+    assert groups == {f"taxon-{name.lower()}": name for name in version[2].classes}
+    others = f"test-group-{uuid.uuid4().hex[:10]}"
+    remote.action.group_create(name=others)
+    try:
+        remote.action.member_create(id=others, object=entry.id, object_type="package", capacity="public")
+        fewer = version[2].model_copy(update={"classes": {"Aves": 1}})
+        again = publish(version[0], version[1], fewer, version[3], target, settings)
+        assert {group["name"] for group in again.package["groups"]} == {"taxon-aves", others}
+    finally:
+        remote.action.group_purge(id=others)
+
+
+@pytest.fixture
+def editor(remote, target) -> Iterator[Settings]:
+    """The settings of somebody who may edit the organisation's datasets and nothing else."""
+    name = f"test-editor-{uuid.uuid4().hex[:10]}"
+    remote.action.organization_create(name=target.organization)
+    user = remote.action.user_create(
+        name=name, email=f"{name}@example.org", password=uuid.uuid4().hex, fullname="Editor"
+    )
+    remote.action.organization_member_create(id=target.organization, username=name, role="editor")
+    token = remote.action.api_token_create(user=name, name="test")["token"]
+    yield Settings(ckan_url=URL, ckan_token=SecretStr(token))
+    remote.action.user_delete(id=user["id"])
+
+
+def test_an_editor_who_may_use_no_group_publishes_all_the_same(version, target, editor) -> None:
+    first = publish(*version, target, editor)
+    assert first.package["groups"] == []
+    second = publish(*version, target, editor)
+    assert (second.changed, second.modified) == (False, first.modified)
+    assert differences(second, *version, target) == []
+
+
+def test_an_editor_of_another_organisation_is_refused(version, target, editor, remote) -> None:
+    other = target.model_copy(update={"organization": f"test-org-{uuid.uuid4().hex[:10]}"})
+    remote.action.organization_create(name=other.organization)
+    try:
+        with pytest.raises(CatalogError, match="editor or administrator of the organisation"):
+            publish(*version, other, editor)
+        with pytest.raises(NotFound):
+            remote.action.package_show(id=version[0].campaign)
+    finally:
+        remote.action.organization_purge(id=other.organization)
+
+
+def test_publishers_of_two_versions_at_once_end_with_the_newer(version, target, settings) -> None:
+    newer = version[0].model_copy(update={"version": 3, "snapshot_id": "3" * 64})
+
+    def attempt(which: Any) -> str | None:
+        try:
+            publish(which, *version[1:], target, settings)
+        except CatalogError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(attempt, [version[0], newer] * 3))
+    assert said[1::2] == [None] * 3
+    assert all(words is None or "newer than" in words for words in said)
+    read = fetch_entry(version[0].campaign, settings)
+    assert read is not None
+    assert differences(read, newer, *version[1:], target) == []
+
+
+def test_a_photograph_taken_out_replaces_the_entry_of_the_same_version(version, target, settings) -> None:
+    first = publish(*version, target, settings)
+    successor = version[0].model_copy(update={"snapshot_id": "7" * 64})
+    second = publish(successor, *version[1:], target, settings)
+    assert (second.changed, second.id, second.package["version"]) == (True, first.id, "2.0.0")
+    extras = {extra["key"]: extra["value"] for extra in second.package["extras"]}
+    assert extras["snapshot_id"] == "7" * 64
+
+
 def test_a_token_that_is_not_valid_is_told_without_showing_it(version, target) -> None:
     wrong = Settings(ckan_url=URL, ckan_token=SecretStr("eyJ-not-a-token"))
     with pytest.raises(CatalogError, match="LAKEHOUSE_CKAN_TOKEN") as raised:
@@ -160,4 +259,5 @@ def test_ckans_own_croissant_of_the_entry_is_valid(version, target, settings, tm
     path.write_bytes(answer.content)
     metadata = mlcroissant.Dataset(path).metadata
     assert not metadata.ctx.issues.errors
+    assert metadata.name == version[0].about.title
     assert {file.sha256 for file in metadata.file_objects} == {file.sha256 for file in version[3]}

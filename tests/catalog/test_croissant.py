@@ -11,11 +11,18 @@ from typing import Any
 
 import polars as pl
 import pytest
+import rdflib
+from rdflib import DCTERMS, PROV, RDF
 
 from lakehouse.campaign import Creator
 from lakehouse.catalog.croissant import bibtex, describe, to_json, validate
-from lakehouse.catalog.croissant_check import RECOMMENDED, REQUIRED
+from lakehouse.catalog.croissant_check import CONFORMS_TO, RECOMMENDED, REQUIRED, gate
+from lakehouse.catalog.files import DatasetFile, shard_name
+from lakehouse.catalog.responsible import PROPERTIES
+from lakehouse.catalog.statistics import summarize
 from lakehouse.errors import CatalogError
+from lakehouse.licences import LICENCES
+from tests.catalog.conftest import jpeg, records, row, table
 
 
 @pytest.fixture(autouse=True)
@@ -222,3 +229,171 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     assert validate(path) == [f"{path} does not exist"]
     path.write_text("{")
     assert "is not JSON" in validate(path)[0]
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, *RECOMMENDED])
+def test_nothing_required_or_recommended_may_be_left_out(export, name: str) -> None:
+    kind = "required" if name in REQUIRED else "recommended"
+    left = describe(export.version, export.root, export.statistics, export.files)
+    del left[name]
+    assert f"the {kind} property {name} is missing" in gate(left, export.folder)
+
+
+@pytest.mark.parametrize(
+    "place,name",
+    [
+        (("distribution", 0), "sha256"),
+        (("distribution", 0), "contentUrl"),
+        (("distribution", 0), "encodingFormat"),
+        (("distribution", -1), "containedIn"),
+        (("distribution", -1), "includes"),
+        (("recordSet", 1), "key"),
+        (("recordSet", 1), "description"),
+        (("recordSet", 2, "field", 4), "dataType"),
+        (("recordSet", 2, "field", 4), "description"),
+    ],
+)
+def test_each_part_says_what_it_must(export, place: tuple[Any, ...], name: str) -> None:
+    part = document = parsed(export)
+    for step in place:
+        part = part[step]
+    del part[name]
+    problems = gate(document, export.folder)
+    assert any(problem.startswith(f"{part['@id']}: {name} is missing") for problem in problems)
+
+
+def test_a_part_that_names_nothing_or_is_there_twice_is_named(export) -> None:
+    document = parsed(export)
+    label = next(field for field in document["recordSet"][2]["field"] if field["name"] == "label")
+    label["source"]["fileObject"]["@id"] = "nowhere.parquet"
+    document["distribution"].append(document["distribution"][0])
+    problems = gate(document, export.folder)
+    assert "manifest/label: there is no nowhere.parquet, which it names" in problems
+    assert f"{document['distribution'][0]['@id']}: two parts have this @id" in problems
+
+
+def parsed(export: Any) -> Any:
+    described = describe(export.version, export.root, export.statistics, export.files)
+    return json.loads(to_json(described))
+
+
+def test_what_is_no_croissant_at_all_is_told_and_not_raised(tmp_path: Path) -> None:
+    path = tmp_path / "croissant.json"
+    for hostile in (
+        "[]",
+        "{}",
+        '{"distribution": 3, "recordSet": [1, {"field": "x"}]}',
+        '{"license": {"a": 1}}',
+    ):
+        path.write_text(hostile)
+        assert validate(path)
+
+
+# --- as it always was, and as RDF
+
+
+@pytest.fixture
+def fixed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The description of a dataset in which nothing depends on an image codec or on the installed release."""
+    rows = []
+    for number in range(20):
+        made = row(number, jpeg(number), 0) | {"sha256": f"{number:064x}", "size": 1000 + number}
+        rows.append(made | {"width": 40, "height": 30, "shard": "a" * 64, "offset": 512 * number})
+    manifest = table(rows)
+    version, root = records(manifest, "pollinators", [(Path("a.tar"), 20)])
+    root = root.model_copy(update={"content_id": "c" * 64})
+    version = version.model_copy(update={"snapshot_id": "5" * 64, "parent": "4" * 64})
+    files = [
+        DatasetFile(
+            shard_name("train", 0, "a" * 64), "data/a.tar", "a" * 64, 20480, "application/x-tar", "shard"
+        ),
+        DatasetFile("manifest.parquet", "manifest.parquet", "b" * 64, 9, "application/x-parquet", "manifest"),
+        DatasetFile("taxa.parquet", "taxa.parquet", "d" * 64, 8, "application/x-parquet", "taxa"),
+        DatasetFile("ATTRIBUTION.txt.gz", "ATTRIBUTION.txt.gz", "e" * 64, 7, "application/gzip", "credits"),
+    ]
+    monkeypatch.setattr("lakehouse.catalog.croissant.installed", lambda name: "0.0.0")
+    return describe(version, root, summarize(manifest.lazy()), files, page="https://example.org/pollinators")
+
+
+def test_the_description_is_as_it_was_when_somebody_last_looked(fixed: dict[str, Any]) -> None:
+    """To accept a change, delete the file and run the test: it writes the new one for you to read."""
+    golden = Path(__file__).parent / "golden" / "croissant.json"
+    if not golden.exists():
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_bytes(to_json(fixed))
+        pytest.fail(f"{golden} was written; read it, and run the test again")
+    assert to_json(fixed).decode() == golden.read_text(encoding="utf-8")
+
+
+SC = rdflib.Namespace("https://schema.org/")
+CR = rdflib.Namespace("http://mlcommons.org/croissant/")
+RAI = rdflib.Namespace("http://mlcommons.org/croissant/RAI/")
+DWC = "http://rs.tdwg.org/dwc/terms/"
+BASE = "https://example.org/pollinators/"
+
+
+@pytest.fixture
+def graph(fixed: dict[str, Any]) -> rdflib.Graph:
+    return rdflib.Graph().parse(data=to_json(fixed), format="json-ld", publicID=BASE)
+
+
+@pytest.fixture
+def dataset(graph: rdflib.Graph) -> Any:
+    return graph.value(predicate=SC.alternateName, object=rdflib.Literal("Pollinators & friends", lang="en"))
+
+
+def said(graph: rdflib.Graph, subject: Any, predicate: Any) -> set[str]:
+    return {str(value) for value in graph.objects(subject, predicate)}
+
+
+def test_as_rdf_the_dataset_says_what_it_is(graph: rdflib.Graph, dataset: Any) -> None:
+    assert (dataset, RDF.type, SC.Dataset) in graph
+    assert said(graph, dataset, DCTERMS.conformsTo) == set(CONFORMS_TO)
+    urls = {LICENCES[code].url for code in ("CC0", "CC-BY", "CC-BY-NC")}
+    assert said(graph, dataset, SC.license) == urls == said(graph, dataset, SC.sdLicense)
+    assert said(graph, dataset, SC.sameAs) == {"urn:sha256:" + "c" * 64}
+    (place,) = graph.objects(dataset, SC.spatialCoverage / SC.geo / SC.box)
+    south, west, north, east = map(float, str(place).split())
+    assert -90 <= south <= north <= 90
+    assert -180 <= west <= east <= 180
+    assert said(graph, dataset, SC.temporalCoverage) == {"2019-02-07/2020-12-04"}
+
+
+def test_as_rdf_every_file_has_its_digest(graph: rdflib.Graph, dataset: Any) -> None:
+    files = {
+        file for file in graph.objects(dataset, SC.distribution) if (file, RDF.type, CR.FileObject) in graph
+    }
+    assert {str(graph.value(file, SC.sha256)) for file in files} == {letter * 64 for letter in "abde"}
+
+
+def test_as_rdf_it_derives_from_the_dump_and_names_the_software(graph: rdflib.Graph, dataset: Any) -> None:
+    sources = list(graph.objects(dataset, PROV.wasDerivedFrom))
+    dump = next(source for source in sources if (source, PROV.hadMember, None) in graph)
+    assert said(graph, dump, SC.datePublished) == {"2026-01-01"}
+    digests = {str(graph.value(one, SC.sha256)) for one in graph.objects(dump, PROV.hadMember)}
+    assert digests == {"1" * 64, "2" * 64}
+    before = next(source for source in sources if source != dump)
+    assert said(graph, before, SC.identifier) == {"snapshot:" + "4" * 64}
+    (agent,) = graph.objects(dataset, PROV.wasGeneratedBy / PROV.wasAssociatedWith)
+    assert (agent, RDF.type, PROV.SoftwareAgent) in graph
+    assert said(graph, agent, SC.softwareVersion) == {"0.0.0"}
+
+
+@pytest.mark.parametrize(
+    "column,term", [("label_id", "taxonID"), ("label", "scientificName"), ("genus", "genus")]
+)
+def test_as_rdf_the_taxa_are_darwin_core(graph: rdflib.Graph, column: str, term: str) -> None:
+    field = rdflib.URIRef(f"{BASE}taxa/{column}")
+    assert (rdflib.URIRef(BASE + "taxa"), CR.field, field) in graph
+    assert said(graph, field, CR.equivalentProperty) == {DWC + term}
+
+
+def test_as_rdf_labels_and_splits_are_known_as_such(graph: rdflib.Graph) -> None:
+    assert (rdflib.URIRef(BASE + "samples/label"), CR.dataType, CR.Label) in graph
+    assert (rdflib.URIRef(BASE + "splits"), CR.dataType, CR.Split) in graph
+    assert (rdflib.URIRef(BASE + "samples/image"), CR.dataType, SC.ImageObject) in graph
+
+
+def test_as_rdf_all_of_responsible_ai_is_said(graph: rdflib.Graph, dataset: Any) -> None:
+    assert {name for name in PROPERTIES if not said(graph, dataset, RAI[name])} == set()
+    assert graph.value(dataset, RAI.hasSyntheticData).toPython() is True

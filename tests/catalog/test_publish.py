@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.campaign import CkanTarget
 from lakehouse.catalog import publish
 from lakehouse.catalog.files import DatasetFile
+from lakehouse.catalog.sheet import shown
 from lakehouse.lake import Lake
 from lakehouse.settings import Settings
+from lakehouse.snapshots import refs
+from lakehouse.snapshots.identity import canonical_json, sha256_hex
+from lakehouse.snapshots.model import Version
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.snapshots.schema import MANIFEST
 
@@ -143,3 +150,117 @@ def test_an_entry_that_is_not_there_is_a_difference(
     monkeypatch.setattr(publish.ckan, "fetch_entry", lambda *arguments: None)
     (problem,) = publish.ckan_differences(snapshot, CkanTarget(organization="demo"), Settings())
     assert problem == "CKAN has no entry 'demo'; materialize ckan_entry"
+
+
+# --- after a removal
+
+
+def taken_out(lake: Lake, version: Version, photo_id: int) -> Version:
+    """A version as a removal leaves it: the same number names another snapshot, without the photograph."""
+    root = refs.read_root(lake, version.snapshot_id)
+    part = next(
+        part
+        for part in root.partitions
+        if photo_id in lake.read_table(part.labels.key, ["photo_id"])["photo_id"].to_pylist()
+    )
+    table = lake.read_table(part.labels.key)
+    left = table.filter(pc.not_equal(table["photo_id"], photo_id))
+    with lake.staging("snapshots/parts/left.parquet") as path:
+        pq.write_table(left, path)
+    (row,) = (
+        row for row in Snapshot(lake, version).manifest.collect().to_dicts() if row["photo_id"] == photo_id
+    )
+    counts = root.counts
+    fewer = counts.model_copy(
+        update={
+            "photos": counts.photos - 1,
+            "licenses": counts.licenses | {row["license"]: counts.licenses[row["license"]] - 1},
+        }
+    )
+    labels = part.labels.model_copy(update={"key": "snapshots/parts/left.parquet", "rows": len(left)})
+    parts = tuple(
+        one.model_copy(update={"labels": labels}) if one is part else one for one in root.partitions
+    )
+    data = canonical_json(root.model_copy(update={"counts": fewer, "partitions": parts}))
+    lake.put(refs.root_key(sha256_hex(data)), data)
+    successor = version.model_copy(update={"snapshot_id": sha256_hex(data)})
+    lake.put(f"refs/{version.campaign}/v{version.version}", canonical_json(successor))
+    return successor
+
+
+def test_nothing_that_describes_a_removed_photograph_stays(harmed: Snapshot) -> None:
+    lake = harmed.lake
+    gone = shown(harmed.manifest, publish.tables(harmed).statistics)[0]
+    before = described(lake)
+    assert str(gone.photo_id).encode() in before[f"{FOLDER}/README.md"]
+    successor = taken_out(lake, harmed.version, gone.photo_id)
+    assert publish.renew(lake, "demo", None, Settings()) is None
+    after = described(lake)
+    assert set(after) == set(before)
+    photos = pl.read_parquet(lake.uri(f"{FOLDER}/manifest.parquet"))["photo_id"].to_list()
+    assert gone.photo_id not in photos
+    assert len(photos) == harmed.root.counts.photos - 1
+    credits = gzip.decompress(after[f"{FOLDER}/ATTRIBUTION.txt.gz"])
+    for text in (credits, after[f"{FOLDER}/README.md"], after[f"{FOLDER}/croissant.json"]):
+        assert str(gone.photo_id).encode() not in text
+    for name in ("figures/strip.jpg", "figures/contact_sheet.jpg", "attribution.parquet"):
+        assert after[f"{FOLDER}/{name}"] != before[f"{FOLDER}/{name}"]
+    assert publish.croissant_problems(Snapshot(lake, successor)) == []
+
+
+def test_a_version_that_nothing_happened_to_keeps_its_description(harmed: Snapshot) -> None:
+    first = {key: harmed.lake.get(key) for key in harmed.lake.list("catalog/demo/v1")}
+    before = described(harmed.lake)
+    publish.renew(harmed.lake, "demo", None, Settings())
+    assert described(harmed.lake) == before
+    assert {key: harmed.lake.get(key) for key in harmed.lake.list("catalog/demo/v1")} == first
+
+
+def test_the_description_of_a_version_that_is_gone_is_erased(harmed: Snapshot) -> None:
+    harmed.lake.delete("refs/demo/v1")
+    publish.renew(harmed.lake, "demo", None, Settings())
+    assert list(harmed.lake.list("catalog/demo/v1")) == []
+    assert described(harmed.lake)
+
+
+def test_an_entry_of_which_no_version_is_left_is_withdrawn(
+    harmed: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        harmed.lake.delete(f"refs/demo/v{number}")
+    withdrawn: list[str] = []
+    monkeypatch.setattr(publish.ckan, "withdraw", lambda name, settings: withdrawn.append(name))
+    assert publish.renew(harmed.lake, "demo", CkanTarget(organization="demo"), Settings()) is None
+    assert withdrawn == ["demo"]
+    assert list(harmed.lake.list("catalog/demo")) == []
+
+
+def test_a_damaged_snapshot_is_not_announced(harmed: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verified(*arguments: Any) -> None:
+        problems.extend(arguments[-1]())
+
+    problems: list[str] = []
+    monkeypatch.setattr(publish.ckan, "publish", verified)
+    tar = harmed.root.shards[0].tar
+    with harmed.lake.staging(tar.key) as path:
+        path.write_bytes(bytes(tar.size))
+    publish.publish_to_ckan(harmed, CkanTarget(organization="demo"), Settings())
+    assert [problem.rpartition(" is damaged")[0] for problem in problems] == [harmed.lake.uri(tar.key)]
+
+
+def test_earlier_versions_are_linked(snapshot: Snapshot, announced: list[Any]) -> None:
+    publish.publish_to_ckan(snapshot, CkanTarget(organization="demo"), Settings())
+    earlier = [file for file in announced[3] if file.role == "earlier"]
+    data = snapshot.lake.get("catalog/demo/v1/croissant.json")
+    assert [(file.name, file.sha256) for file in earlier] == [
+        ("v1/croissant.json", hashlib.sha256(data).hexdigest())
+    ]
+
+
+def test_an_earlier_version_is_found_where_the_lake_is_served(demo: Any, announced: list[Any]) -> None:
+    lake = Lake(str(demo.path), Settings(public_url="https://data.example.org/lake"))
+    publish.publish_to_ckan(Snapshot(lake, demo.second.version), CkanTarget(organization="demo"), Settings())
+    urls = {file.name: file.url for file in announced[3]}
+    assert urls["v1/croissant.json"] == "https://data.example.org/lake/catalog/demo/v1/croissant.json"
+    taxa = publish.refs.read_root(lake, demo.second.version.snapshot_id).taxa
+    assert urls["taxa.parquet"] == f"https://data.example.org/lake/{taxa.key}"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ def taxonomy_of(rows: list[tuple[int, str, str, str]]) -> Taxonomy:
     """A taxonomy of (id, ancestry, rank, name)."""
     rows = sorted(rows)
     ids = np.array([row[0] for row in rows], np.int64)
-    tree = build_tree(ids, pa.array([row[1] or None for row in rows], pa.string()))
+    tree = build_tree(ids, pl.Series([row[1] or None for row in rows], dtype=pl.String))
     lft, rgt = assign_intervals(tree)
     columns = {
         "taxon_id": ids,

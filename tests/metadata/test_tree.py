@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
+import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +13,7 @@ from lakehouse.metadata.tree import Ints, Tree, build_tree, nearest_with
 
 def tree_of(paths: dict[int, str | None]) -> Tree:
     ids = np.array(sorted(paths), np.int64)
-    return build_tree(ids, pa.array([paths[int(taxon_id)] for taxon_id in ids], pa.string()))
+    return build_tree(ids, pl.Series([paths[int(taxon_id)] for taxon_id in ids], dtype=pl.String))
 
 
 def parents_of(tree: Tree) -> dict[int, int | None]:

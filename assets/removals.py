@@ -1,0 +1,42 @@
+"""The job that takes photographs back: those on the list LAKEHOUSE_REMOVALS that are still in the lake."""
+
+import dagster as dg
+
+from assets.failures import told_plainly
+from lakehouse.catalog.publish import describe_again
+from lakehouse.errors import UsageError
+from lakehouse.settings import load_settings
+from lakehouse.snapshots import removal
+from resources.lake import LakeResource
+
+
+def build_removal_job() -> dg.JobDefinition:
+    """`removals`: completes what was interrupted, takes back what is new on the list, and describes anew the
+    versions that it was taken out of."""
+
+    @dg.op(name="take_photos_back", description="Takes the listed photographs out of every version.")
+    def take_photos_back(context: dg.OpExecutionContext, lake: LakeResource) -> None:
+        with told_plainly():
+            opened, path = lake.open(), load_settings().removals
+            if path is None:
+                raise UsageError("no list is set; name it in LAKEHOUSE_REMOVALS")
+            report = removal.remove(opened, removal.read_requests(path), progress=context.log.info)
+            described = describe_again(opened)
+        # Numbers only: which photographs they were is what must not stay.
+        context.log.info(
+            f"{sum(report.photos.values()):,} photos taken back ({report.copies:,} of them copies), "
+            f"{report.already:,} were before; {report.shards:,} shards rewritten, {report.bytes:,} bytes "
+            f"deleted; described anew: {', '.join(described) or 'none'}"
+        )
+        for ref, (old, new) in report.versions.items():
+            context.log.info(f"{ref} was {old}, is {new}")
+
+    @dg.job(
+        name="removals",
+        executor_def=dg.in_process_executor,
+        description="Take the photographs listed in LAKEHOUSE_REMOVALS back, for good.",
+    )
+    def removals() -> None:
+        take_photos_back()
+
+    return removals

@@ -1,0 +1,1 @@
+"""What Dagster costs here: overhead per partition, backfills, refreshes, event log, loading."""

@@ -1,0 +1,92 @@
+"""The campaign's automation and backfills in a real daemon and web server."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.daemon.conftest import Running
+
+pytestmark = [pytest.mark.daemon, pytest.mark.timeout(600)]
+SENSORS = ("new_dump", "then_taxa", "then_snapshot", "partitions")
+
+
+def keys_of(running: Running) -> list[str]:
+    return running.dagster.partition_states("demo/shards")["materialized"]
+
+
+def test_a_new_dump_becomes_one_new_version_and_then_there_is_peace(running: Running) -> None:
+    before = len(running.dagster.runs())
+    running.month(2)
+    for sensor in SENSORS:
+        running.dagster.start_sensor(f"demo_{sensor}")
+
+    def finished() -> list[dict[str, str]]:
+        found = running.dagster.runs()[: len(running.dagster.runs()) - before]
+        return found if found and found[0]["jobName"] == "demo_snapshot" and found[0]["endTime"] else []
+
+    found = running.dagster.wait(finished, "the snapshot after a new dump", 300)
+    assert [(run["jobName"], run["status"]) for run in reversed(found)] == [
+        ("demo_prepare", "SUCCESS"),
+        ("demo_taxa", "SUCCESS"),
+        ("demo_snapshot", "SUCCESS"),
+    ]
+    assert (running.path / "refs" / "demo" / "v2").exists()
+    time.sleep(35)  # every sensor but those of hours ticks again
+    assert len(running.dagster.runs()) == before + 3
+
+
+def test_scattered_partitions_are_one_run_in_which_good_ones_succeed_and_bad_ones_fail(
+    running: Running,
+) -> None:
+    scattered = keys_of(running)[::2]
+    config = {"ops": {"demo_build_taxa": {"config": {"partitions": [*scattered, "no-such-taxon-1"]}}}}
+    run = running.dagster.launch("demo_taxa", config)
+    assert running.dagster.wait_run(run) == "FAILURE"
+    states = running.dagster.partition_states("demo/shards")
+    assert states["failed"] == ["no-such-taxon-1"]
+    assert set(scattered) <= set(states["materialized"])
+
+
+def test_a_failed_run_is_told_of_in_one_clear_message(running: Running) -> None:
+    [told] = running.dagster.wait(lambda: running.told, "a message to the webhook", 120)
+    assert told["job"] == "demo_taxa"
+    assert told["text"].startswith("demo_taxa failed: 1 of 4 partitions failed (no-such-taxon-1)")
+    assert "secret-path" not in running.dagster.log.read_text()
+
+
+def test_a_backfill_from_the_partitions_page_materializes_what_it_names(running: Running) -> None:
+    chosen = keys_of(running)[:2]
+    backfill = running.dagster.backfill(["demo/selection", "demo/shards"], chosen)
+
+    def ended() -> dict[str, object] | None:
+        state = running.dagster.backfill_state(backfill)
+        return state if state["status"] != "REQUESTED" else None
+
+    state = running.dagster.wait(ended, "the backfill's end", 300)
+    assert state["status"] == "COMPLETED_SUCCESS"
+    assert len(state["runs"]) == 1  # they are neighbours
+
+
+def test_two_runs_that_fetch_from_one_host_wait_for_each_other(running: Running) -> None:
+    config = {"ops": {"demo_build_taxa": {"config": {"partitions": keys_of(running)}}}}
+    first, second = (running.dagster.launch("demo_taxa", config) for _ in range(2))
+    assert {running.dagster.wait_run(first), running.dagster.wait_run(second)} == {"SUCCESS"}
+    data = running.dagster.ask(
+        """query ($a: ID!, $b: ID!) {
+             a: runOrError(runId: $a) { ... on Run { stepStats { startTime endTime } } }
+             b: runOrError(runId: $b) { ... on Run { stepStats { startTime endTime } } } }""",
+        a=first,
+        b=second,
+    )
+    spans = sorted((one["startTime"], one["endTime"]) for run in "ab" for one in data[run]["stepStats"])
+    assert len(spans) == 2
+    assert spans[0][1] <= spans[1][0]
+
+
+def test_a_reload_finds_a_new_campaign(running: Running) -> None:
+    text = (running.campaigns / "demo.yaml").read_text()
+    (running.campaigns / "second.yaml").write_text(text.replace("name: demo", "name: second", 1))
+    running.dagster.reload()
+    assert "second/snapshot" in running.dagster.assets()
