@@ -42,8 +42,7 @@ def renamed(path: Path, text: str) -> Lake:
     for version in refs.versions(lake, "demo"):
         creators = (Creator(name=text, url=f"javascript:alert(5)//{text}"), Creator(name=text, url=text))
         about = About(title=text, description=text, creators=creators)
-        key = f"refs/demo/v{version.version}"
-        lake.put(key, canonical_json(version.model_copy(update={"about": about})))
+        refs.replace_version(lake, version.model_copy(update={"about": about}))
         root = Snapshot(lake, version).root
         for parts in root.partitions:
             file = path / parts.records.key
