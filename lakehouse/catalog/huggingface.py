@@ -414,12 +414,20 @@ class _Repository:
     def finish(self) -> None:
         """Tag the version, and show the repository to everybody if it is not to be private."""
         tags = {tag.name for tag in self.hub.on_repo("list_repo_refs").tags}
+        if self.tag in tags and self._tagged() != self.snapshot.version.snapshot_id:
+            # Photographs were taken out of the version since: its tag must not lead to them.
+            self.hub.on_repo("delete_tag", tag=self.tag)
+            tags.remove(self.tag)
         if self.tag not in tags:
             self.hub.on_repo("create_tag", tag=self.tag, revision=self.head, exist_ok=True)
             self.changed = True
         if self.is_private and not self.private:
             self.hub.on_repo("update_repo_settings", private=False)
             self.changed = True
+
+    def _tagged(self) -> str | None:
+        """The snapshot that the version's tag leads to."""
+        return _record(self.hub.text(RECORD, self.tag)).get("snapshot_id")
 
 
 def _listed(sums: bytes | None) -> dict[str, str]:
