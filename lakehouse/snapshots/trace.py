@@ -57,8 +57,8 @@ class Trace:
 
     `row` is its row of the manifest, `partition` the key of the partition that selected it, `sources` maps
     the dump's tables to the ETag and sha256 of the file each was read from, `raw` holds their rows on the
-    photo, `attempts` the ledger's rows, oldest first. `verified`: the bytes at `offset` in the shard have the digest
-    that the snapshot names.
+    photo, `attempts` the ledger's rows, oldest first. `verified`: the bytes at `offset` in the shard have the
+    digest that the snapshot names.
     """
 
     version: str
