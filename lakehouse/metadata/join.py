@@ -49,7 +49,7 @@ _WORKERS = 2
 # What the database may hold; the process has as much again as it has without any rows.
 _MEMORY = "384MB"
 # Photo ids that are counted at once, and those of several rows that are believed: they are held in memory.
-_IDS = 8_000_000
+_IDS = 4_000_000
 _MOST_REPEATED = 20_000_000
 
 _OBSERVATION = ("latitude", "longitude", "positional_accuracy", "quality_grade", "observed_on")
@@ -317,6 +317,9 @@ def _once(observations: pa.Table) -> pa.Table:
     """Each observation once. Of a repeated one a row is kept; where its rows name different taxa it has none,
     for none can be trusted."""
     keys = _keys(observations["observation_uuid"])
+    mixed = np.sort(_mixed(keys, 1))
+    if not (mixed[1:] == mixed[:-1]).any():
+        return observations
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     in_order = keys[order]
     same = (in_order[1:] == in_order[:-1]).all(axis=1)
