@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -256,14 +257,18 @@ def until(condition, seconds=20.0):
     return value
 
 
+def start(root: Path, url: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", PARENT, str(root), url]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 @pytest.fixture
 def child(faulty, tmp_path):
     """A run in a process of its own, with two workers at work."""
     faulty.delay = 0.1
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", PARENT, str(tmp_path / "killed"), faulty.url]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(lambda: faulty.hits)
+    process = start(tmp_path / "killed", faulty.url)
+    until(lambda: faulty.hits, 60.0)
     yield process
     process.kill()
     process.communicate()
@@ -273,7 +278,7 @@ def child(faulty, tmp_path):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds worker processes in /proc")
 def test_a_killed_worker_costs_its_shard_a_second_try_and_no_more(child, store, faulty, tmp_path):
     os.kill(workers_of(child.pid)[0], signal.SIGKILL)
-    out, errors = child.communicate(timeout=60)
+    out, errors = child.communicate(timeout=200)
     assert (out, child.returncode) == (b"done\n", 0), errors
     faulty.delay = 0.0
     expected, _ = store("inline")
@@ -296,3 +301,27 @@ def test_workers_end_with_their_parent_and_the_next_run_completes(child, store, 
     store_photos(built, "inat", faulty.photos(range(1, PHOTOS + 1)), image=ImageSpec())
     assert contents(built) == contents(expected)
     assert not list((built.path / ".tmp").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kills_at_random_instants_leave_what_an_undisturbed_run_would(store, faulty, tmp_path):
+    """A worker or the parent is killed, ten times at seeded instants, each time in a lake of its own."""
+    expected = contents(store("inline")[0])
+    settings = Settings(engine="processes:2", connections=16)
+    for seed in range(10):
+        rng = random.Random(seed)
+        faulty.delay = 0.05
+        faulty.hits.clear()
+        root = tmp_path / f"killed-{seed}"
+        process = start(root, faulty.url)
+        until(lambda: faulty.hits, 60.0)
+        time.sleep(rng.uniform(0, 1))
+        victims = workers_of(process.pid)
+        os.kill(victims[0] if seed % 2 and victims else process.pid, signal.SIGKILL)
+        process.communicate(timeout=200)
+        faulty.delay = 0.0
+        built = Lake(str(root), settings)
+        store_photos(built, "inat", faulty.photos(range(1, PHOTOS + 1)), image=ImageSpec())
+        assert contents(built) == expected, f"seed {seed}"
+        assert not list((built.path / ".tmp").iterdir())
