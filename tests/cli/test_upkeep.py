@@ -30,7 +30,12 @@ def test_remove_tells_first_and_takes_back_with_yes(
     dry = on_copy("remove", "--photos", takedown, "--json").json
     assert (dry["done"], [one["photo"] for one in dry["pending"]]) == (False, [photo])
     assert photo_of(harmed_demo) == photo
+    events = [path.read_bytes() for path in (harmed_demo.path / "dagster/history").rglob("*.db")]
+    assert any(b"data:image/jpeg" in data for data in events)
     done = on_copy("remove", "--photos", takedown, "--yes", "--json").json
+    events = [path.read_bytes() for path in (harmed_demo.path / "dagster/history").rglob("*.db")]
+    assert not any(b"data:image/jpeg" in data or b"data:image/png" in data for data in events)
+    assert done["events"] > 0
     assert done["photos"] == {"privacy": 1}
     assert "demo@v1" in done["versions"]
     assert set(done["described"]) == set(done["versions"])

