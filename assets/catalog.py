@@ -17,7 +17,7 @@ def build_catalog_assets(
 ) -> list[dg.AssetsDefinition]:
     """`<campaign>/croissant`, `<campaign>/dataset_card` and, where the campaign publishes there,
     `<campaign>/ckan_entry` and `<campaign>/huggingface`."""
-    name = campaign.name
+    name, target, hub = campaign.name, campaign.publish.ckan, campaign.publish.huggingface
     group = identifier(name)
 
     @dg.asset(
@@ -31,7 +31,8 @@ def build_catalog_assets(
     def croissant(lake: LakeResource) -> dg.MaterializeResult:
         with told_plainly():
             newest = newest_snapshot(lake.open(), name)
-            return _described(newest, publish.describe_snapshot(newest))
+            page = publish.landing_page(name, target, load_settings())
+            return _described(newest, publish.describe_snapshot(newest, page))
 
     @dg.asset(
         key=asset_key(name, "dataset_card"),
@@ -44,9 +45,9 @@ def build_catalog_assets(
     def dataset_card(lake: LakeResource) -> dg.MaterializeResult:
         with told_plainly():
             newest = newest_snapshot(lake.open(), name)
-            return _described(newest, publish.write_card(newest))
+            page = publish.landing_page(name, target, load_settings())
+            return _described(newest, publish.write_card(newest, page))
 
-    target, hub = campaign.publish.ckan, campaign.publish.huggingface
     return [
         croissant,
         dataset_card,

@@ -45,6 +45,8 @@ def test_a_secret_is_masked_wherever_it_is_printed(monkeypatch: pytest.MonkeyPat
     ("variable", "value"),
     [
         ("LAKEHOUSE_CONNECTIONS", "0"),
+        ("LAKEHOUSE_ENGINE", "processes:0"),
+        ("LAKEHOUSE_ENGINE", "ray://here:1"),
         ("LAKEHOUSE_CONNECTIONS", "many"),
         ("LAKEHOUSE_RATE", "-1"),
         ("LAKEHOUSE_RATE", "fast"),

@@ -51,11 +51,11 @@ _NAMED = {"datacite.json": "application/vnd.datacite.datacite+json"}
 # What a file is, by its role.
 DESCRIPTIONS: dict[Role, str] = {
     "shard": "Photographs as a WebDataset tar",
-    "manifest": "One row per photograph: label, classification, split, licence, place, date, digest",
+    "manifest": "One row per photograph: label, split, licence, place, date, digest",
     "attribution": "Creator, licence and source of each photograph",
     "credits": "Creator, licence and source of each photograph, for reading",
     "taxa": "The labels with their classification",
-    "card": "Dataset card: what is in the dataset, how it was made, what to beware of",
+    "card": "Dataset card: what it holds, how it was made, what to beware of",
     "croissant": "Croissant description: loads the dataset in machine-learning tools",
     "checksums": "sha256 of every file",
     "figure": "A figure of the dataset card",

@@ -299,6 +299,13 @@ def _earlier(snapshot: Snapshot) -> Iterator[DatasetFile]:
         yield replace(described, url=f"../{described.name}")
 
 
+def landing_page(campaign: str, target: CkanTarget | None, settings: Settings) -> str | None:
+    """Where people find a campaign's dataset: its page in CKAN, if it is published there for all to see."""
+    if target is None or target.private or settings.ckan_url is None:
+        return None
+    return f"{settings.ckan_url.rstrip('/')}/dataset/{campaign}"
+
+
 def outlets(campaign: Campaign, settings: Settings) -> dict[str, bool]:
     """The assets that publish a campaign, and whether the settings say how to reach each of them."""
     ckan_set = bool(settings.ckan_url and settings.ckan_token)
@@ -336,17 +343,14 @@ def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settin
     CatalogError
         As `publish_to_ckan`; the lake is in order then, and the entry is not.
     """
-    _describe_again(lake, campaign)
-    versions = refs.versions(lake, campaign)
+    page, versions = landing_page(campaign, target, settings), refs.versions(lake, campaign)
+    _describe_again(lake, campaign, page)
     if target is None:
         return None
     if not versions:
         ckan.withdraw(campaign, settings)
         return None
-    newest = Snapshot(lake, versions[-1])
-    describe_snapshot(newest)
-    write_card(newest)
-    return publish_to_ckan(newest, target, settings)
+    return publish_to_ckan(Snapshot(lake, versions[-1]), target, settings)
 
 
 def describe_again(lake: Lake) -> list[str]:
@@ -355,7 +359,7 @@ def describe_again(lake: Lake) -> list[str]:
     return [ref for campaign in refs.campaigns(lake) for ref in _describe_again(lake, campaign)]
 
 
-def _describe_again(lake: Lake, campaign: str) -> list[str]:
+def _describe_again(lake: Lake, campaign: str, page: str | None = None) -> list[str]:
     versions, described = refs.versions(lake, campaign), []
     kept = {f"catalog/{campaign}/{name}" for name in lake.folders(f"catalog/{campaign}")}
     for folder in sorted(kept - {catalog_folder(version) for version in versions}):
@@ -364,8 +368,8 @@ def _describe_again(lake: Lake, campaign: str) -> list[str]:
         snapshot = Snapshot(lake, version)
         stale = version.redacts or catalog_folder(version) in kept
         if stale and snapshot.root.counts.photos and not is_described(snapshot):
-            describe_snapshot(snapshot)
-            write_card(snapshot)
+            describe_snapshot(snapshot, page)
+            write_card(snapshot, page)
             described.append(version.ref)
     return described
 

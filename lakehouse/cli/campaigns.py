@@ -1,4 +1,4 @@
-"""Commands on a campaign: plan, build, refresh, publish."""
+"""Commands on a campaign: plan, build, refresh, publish, withdraw."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lakehouse.campaign import Campaign, load_campaign, load_campaigns
-from lakehouse.catalog import huggingface
+from lakehouse.catalog import ckan, huggingface
 from lakehouse.catalog.publish import outlets
 from lakehouse.cli import runs
 from lakehouse.cli.output import Json, bars, by_size, emit, facts, human_bytes, human_time, out, say, table
@@ -31,7 +31,7 @@ CampaignFile = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (plan, build, refresh, publish):
+    for command in (plan, build, refresh, publish, withdraw):
         app.command()(command)
 
 
@@ -250,3 +250,16 @@ def show_summary(summary: dict[str, Any]) -> None:
             **summary["files"],
         }
     )
+
+
+def withdraw(
+    campaign: Annotated[str, typer.Argument(help="The campaign's name.")], as_json: Json = False
+) -> None:
+    """Take a campaign's entry out of the catalogue; the lake keeps its versions."""
+    there = ckan.withdraw(campaign, load_settings())
+    if as_json:
+        emit({"campaign": campaign, "withdrawn": there})
+    elif there:
+        say("{campaign} is no longer in the catalogue", campaign=campaign)
+    else:
+        say("the catalogue has no entry {campaign}", campaign=campaign)

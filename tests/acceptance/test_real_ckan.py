@@ -58,7 +58,8 @@ def test_publishing_twice_writes_once(entry: str) -> None:
         params={"id": "demo"},
         headers={"Authorization": os.environ["LAKEHOUSE_CKAN_TOKEN"]},
     ).json()["result"]
-    assert [event["activity_type"] for event in activity] == ["new package"]
+    # Newest first: it was made private, and shown when the snapshot was found whole.
+    assert [event["activity_type"] for event in activity] == ["changed package", "new package"]
     assert package["version"] == "2.0.0"
 
 

@@ -221,6 +221,12 @@ def test_only_the_newest_version_is_published(on_demo: Lakehouse) -> None:
     assert "demo@v1 is not the newest version; the catalogue shows demo@v2" in said.error
 
 
+def test_withdrawing_needs_a_catalogue_to_withdraw_from(on_demo: Lakehouse) -> None:
+    said = on_demo("withdraw", "demo")
+    assert said.code == 1
+    assert said.error == "no CKAN is set to publish to; set LAKEHOUSE_CKAN_URL"
+
+
 def test_publishing_a_campaign_that_names_no_catalogue_is_refused(
     on_demo: Lakehouse, campaign_file: CampaignFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""What of the stored photos a snapshot takes: never one picture in two splits, and with `dedupe` never twice."""
+"""What of the stored photos a snapshot takes: no picture in two splits, and with `dedupe` none twice."""
 
 from __future__ import annotations
 
