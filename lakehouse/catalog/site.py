@@ -47,7 +47,7 @@ RECORD = ".lakehouse-site.json"
 _TEMPLATES = Path(__file__).parent / "templates"
 PHOTOS, SIDE = 12, 280
 # The order in which a page shows the figures; others come after them.
-_FIGURES = ("rank_abundance", "map", "time", "licences", "resolution")
+_FIGURES = ("rank_abundance", "map", "time", "licences", "resolution", "photographers")
 _DESCRIPTIONS = (
     ("croissant.json", "Croissant"),
     ("dataset.jsonld", "schema.org"),
@@ -346,6 +346,8 @@ def _said(fate: str) -> str:
 _WHAT = {
     "manifest": "One row per photograph: label, licence, place, date, digest",
     "attribution": "Creator, licence and source of every photograph",
+    "credits": "The same as text",
+    "taxa": "The labels with their classification",
 }
 
 
@@ -382,6 +384,8 @@ def _alternatives(statistics: Statistics) -> dict[str, str]:
         "resolution": f"Photographs by their longest side; the median is {sides['p50']:,} pixels."
         if sides
         else "Photographs by their longest side.",
+        "photographers": f"How the photographs are spread over {statistics.photographers:,} photographers: "
+        f"the Gini coefficient is {statistics.gini:.2f}.",
     }
 
 

@@ -318,6 +318,17 @@ def test_a_file_that_was_deleted_there_comes_back(hub: FakeHub, settings: Settin
     assert hub.received == 0, "its bytes were there still"
 
 
+def test_a_card_that_was_edited_there_is_put_right(
+    hub: FakeHub, settings: Settings, second: Snapshot
+) -> None:
+    publish(second, TARGET, settings)
+    repo = hub.repos[REPO]
+    card = repo.read("README.md")
+    repo.commit({**repo.files, "README.md": Entry("0" * 40, 9, b"not this!")})
+    assert publish(second, TARGET, settings).changed
+    assert repo.read("README.md") == card
+
+
 def test_a_private_repository_stays_private(hub: FakeHub, settings: Settings, second: Snapshot) -> None:
     private = HuggingFaceTarget(repo=REPO, private=True)
     publish(second, private, settings)
