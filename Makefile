@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo ui test test-slow test-daemon test-browser bench-images bench-metadata bench-operations format test-ckan test-s3 lock clean
+.PHONY: demo ui test test-slow test-daemon test-browser bench-images bench-metadata bench-snapshots bench-operations format test-ckan test-s3 lock clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements.lock pyproject.toml
@@ -55,6 +55,9 @@ bench-metadata: $(STAMP)  ## the metadata floor against DuckDB, Polars, ISA-L, S
 
 bench-operations: $(STAMP)  ## what Dagster costs: partitions, backfills, refreshes, event log, loading (ARGS="--partitions 200")
 	$(BIN)/python -W ignore -m benchmarks.operations $(ARGS)
+
+bench-snapshots: $(STAMP)  ## versions of a million photos: build, diff, verify, near copies (ARGS="--photos 200000")
+	$(BIN)/python -m benchmarks.snapshots $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

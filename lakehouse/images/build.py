@@ -154,7 +154,7 @@ class _Slice:
         first_at, attempts = self._before.get(photo_id, (now, 0))
         if not isinstance(checked, Problem) and self._tombstones.of_image(checked[1].sha256):
             # The picture that was taken back, uploaded again under another id.
-            checked = Problem(Outcome.REFUSED, "taken_back")
+            checked = Problem(Outcome.GONE, "taken_back")
         stored = None if isinstance(checked, Problem) else checked[1]
         if isinstance(checked, Problem):
             spool.leave_out(photo_id)

@@ -146,7 +146,8 @@ class Ledger:
         """URIs of the Parquet files that hold the rows of a source in a rendition (without these columns)."""
         if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
             return []
-        return self._table().file_uris([("source", "=", source), ("rendition", "=", rendition)])
+        where = [("source", "=", source), ("rendition", "=", rendition)]
+        return self._table().file_uris(file_pruning_predicate=where)
 
     def shards(self) -> set[str]:
         """The digests of all shards that some row names."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 
 from lakehouse.lake import ROW_GROUP, Lake
@@ -47,6 +48,13 @@ _COLUMNS = {
     "shard": "r.shard",
     "offset": 'i."offset"',
     "size": "i.size",
+}
+_SQL_TYPES = {
+    pl.Int64(): "BIGINT",
+    pl.Int32(): "INTEGER",
+    pl.Float64(): "DOUBLE",
+    pl.Date(): "DATE",
+    pl.String(): "VARCHAR",
 }
 assert list(_COLUMNS) == list(MANIFEST), "the manifest's SQL and its schema must name the same columns"
 
@@ -92,6 +100,9 @@ def batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Re
 
 def manifest_sql(lake: Lake, root: Root) -> str:
     """A query that yields the whole manifest, unordered; every literal in it is quoted here."""
+    if not root.partitions:  # all photos were taken back
+        nothing = ", ".join(f'NULL::{_SQL_TYPES[kind]} AS "{name}"' for name, kind in MANIFEST.items())
+        return f"SELECT {nothing} WHERE false"
     labels = [lake.uri(parts.labels.key) for parts in root.partitions]
     records = [lake.uri(parts.records.key) for parts in root.partitions]
     indexes = [lake.uri(shard.index.key) for shard in root.shards]

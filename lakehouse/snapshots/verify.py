@@ -169,7 +169,7 @@ def _kind(key: str) -> str:
 def _wrong_counts(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root) -> Iterator[str]:
     query = f"""
         SELECT count(*), count(DISTINCT photo_id), count(DISTINCT label_id),
-               count(DISTINCT observation_uuid), sum(size)
+               count(DISTINCT observation_uuid), coalesce(sum(size), 0)
         FROM ({manifest_sql(lake, root)})"""
     counts = root.counts
     expected = (counts.photos, counts.photos, counts.labels, counts.observations, counts.bytes)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from lakehouse.snapshots.build import SnapshotBuild, build_snapshot
 from lakehouse.snapshots.model import Root
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.sources import open_source
+from tests.snapshots.mini import Pond, Ponds, build, frogs, second_month, stock
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +50,53 @@ def second(demo: Any) -> Snapshot:
 def manifest(second: Snapshot) -> pl.DataFrame:
     """The manifest of demo@v2."""
     return second.manifest.collect()
+
+
+@pytest.fixture
+def run() -> Callable[..., str]:
+    """Runs a command and gives what it printed; fails if the command does."""
+
+    def call(*command: str, cwd: str) -> str:
+        return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def ponds(tmp_path_factory: pytest.TempPathFactory) -> Ponds:
+    """The frogs' lake after the first and after the second month, to be copied."""
+    path = tmp_path_factory.mktemp("frogs")
+    pond, lake = Pond(path / "pond"), Lake(str(path / "lake"), Settings(_env_file=None))
+    stock(pond)
+    one = build(lake, pond, frogs())
+    shutil.copytree(path, path / "first")
+    first = copy.deepcopy(pond)
+    second_month(pond)
+    return Ponds(path, first, one, pond, build(lake, pond, frogs()))
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """A lake; empty, unless the test asks for `one` or `two` versions too."""
+    return Lake(str(tmp_path / "lake"), Settings(_env_file=None))
+
+
+@pytest.fixture
+def pond(tmp_path: Path) -> Pond:
+    """A pond of 18 frogs of three species, two photos a person; one picture is under two ids and splits."""
+    return Pond(tmp_path / "pond")
+
+
+@pytest.fixture
+def one(lake: Lake, pond: Pond, ponds: Ponds) -> SnapshotBuild:
+    """frogs@v1."""
+    return ponds.into(lake, pond, second=False)
+
+
+@pytest.fixture
+def two(lake: Lake, pond: Pond, ponds: Ponds) -> SnapshotBuild:
+    """frogs@v2 after frogs@v1: photos withdrawn, closed, identified anew, relicensed, added."""
+    return ponds.into(lake, pond, second=True)
 
 
 @pytest.fixture
