@@ -11,7 +11,6 @@ import typer
 
 from lakehouse.catalog.publish import describe_again
 from lakehouse.cli import runs
-from lakehouse.cli.events import purge_events
 from lakehouse.cli.output import Json, bars, emit, facts, human_bytes, out, say, table
 from lakehouse.errors import UsageError
 from lakehouse.lake import open_lake
@@ -21,6 +20,7 @@ from lakehouse.snapshots.duplicates import duplicates as find_duplicates
 from lakehouse.snapshots.near import DISTANCE
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.tombstones import Reason
+from resources.events import purge_events
 
 
 def register(app: typer.Typer) -> None:

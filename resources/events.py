@@ -26,6 +26,8 @@ def purge_events(home: Path, photo_ids: Collection[int]) -> int:
 
     Only the log that Dagster keeps in SQLite is reached. Raises LakeError if a file cannot be rewritten.
     """
+    if not photo_ids:
+        return 0
     ids = "|".join(str(int(photo_id)) for photo_id in photo_ids)
     # Short numbers are also counts; those are replaced in addresses alone.
     named = re.compile(rf"(?<=/photos/)({ids})(?![0-9])|(?<![0-9.])(?=[0-9]{{6}})({ids})(?![0-9.])")
