@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo ui test test-slow bench-images bench-metadata format test-ckan test-s3 test-browser lock clean
+.PHONY: demo ui test test-slow test-daemon test-browser test-ckan test-s3
+.PHONY: bench-images bench-metadata bench-snapshots bench-operations format lock clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): requirements.lock pyproject.toml
@@ -30,10 +31,16 @@ test: $(STAMP)  ## lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not ckan and not s3 and not browser"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not daemon and not postgres and not browser and not ckan and not s3"
 
 test-slow: $(STAMP)  ## tests that take minutes
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not daemon and not browser"
+
+test-daemon: $(STAMP)  ## against a real Dagster daemon and web server, and Debian's PostgreSQL
+	$(BIN)/pytest -m "daemon or postgres"
+
+test-browser: $(STAMP)  ## the pages in Debian's Chromium (SCREENSHOTS=docs/images takes the guides' pictures)
+	$(BIN)/pytest -m browser
 
 test-ckan: $(STAMP)  ## against the CKAN at LAKEHOUSE_CKAN_URL, with LAKEHOUSE_CKAN_TOKEN
 	$(BIN)/pytest -m ckan
@@ -49,6 +56,12 @@ bench-images: $(STAMP)  ## the image engine against wrk, a C loop and img2datase
 
 bench-metadata: $(STAMP)  ## the metadata floor against DuckDB, Polars, ISA-L, SQLite, PostgreSQL (ARGS="--photos 10000000")
 	$(BIN)/python -m benchmarks.metadata $(ARGS)
+
+bench-snapshots: $(STAMP)  ## versions of a million photos: build, diff, verify, near copies (ARGS="--photos 200000")
+	$(BIN)/python -m benchmarks.snapshots $(ARGS)
+
+bench-operations: $(STAMP)  ## what Dagster costs: partitions, backfills, refreshes, event log, loading (ARGS="--partitions 200")
+	$(BIN)/python -W ignore -m benchmarks.operations $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

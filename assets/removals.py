@@ -1,5 +1,7 @@
 """The job that takes photographs back: those on the list LAKEHOUSE_REMOVALS that are still in the lake."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from assets.failures import told_plainly
@@ -7,6 +9,7 @@ from lakehouse.catalog.publish import describe_again
 from lakehouse.errors import UsageError
 from lakehouse.settings import load_settings
 from lakehouse.snapshots import removal
+from resources.events import purge_events
 from resources.lake import LakeResource
 
 
@@ -20,13 +23,17 @@ def build_removal_job() -> dg.JobDefinition:
             opened, path = lake.open(), load_settings().removals
             if path is None:
                 raise UsageError("no list is set; name it in LAKEHOUSE_REMOVALS")
-            report = removal.remove(opened, removal.read_requests(path), progress=context.log.info)
+            requests = removal.read_requests(path)
+            # First, for once the removal is done nobody comes back to it.
+            ids = [one.photo_id for one in removal.pending(opened, requests)]
+            events = purge_events(Path(context.instance.root_directory), ids)
+            report = removal.remove(opened, requests, progress=context.log.info)
             described = describe_again(opened)
         # Numbers only: which photographs they were is what must not stay.
         context.log.info(
             f"{sum(report.photos.values()):,} photos taken back ({report.copies:,} of them copies), "
             f"{report.already:,} were before; {report.shards:,} shards rewritten, {report.bytes:,} bytes "
-            f"deleted; described anew: {', '.join(described) or 'none'}"
+            f"deleted; {events:,} events lost their pictures; described anew: {', '.join(described) or 'none'}"
         )
         for ref, (old, new) in report.versions.items():
             context.log.info(f"{ref} was {old}, is {new}")

@@ -154,6 +154,17 @@ class Lake:
         """A small Parquet file as an Arrow table; raises NotFoundError."""
         return pq.read_table(pa.BufferReader(self.get(key)), columns=None if columns is None else [*columns])
 
+    def reader(self, key: str) -> Any:
+        """What Arrow reads `key` from, by ranges: a path, or a seekable file on S3; raises NotFoundError."""
+        if self.is_local:
+            return self.uri(key)
+        try:
+            return obstore.open_reader(self.store, _checked(key))
+        except FileNotFoundError:
+            raise NotFoundError(f"{self.uri(key)} is not in the lake") from None
+        except obstore.exceptions.BaseError as error:
+            raise self._failure("read", key, error) from error
+
     def chunks(self, key: str) -> Iterator[bytes]:
         """The bytes of `key` in pieces of bounded size; raises NotFoundError."""
         try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -35,7 +36,6 @@ class Settings(BaseSettings):
     rate: float | None = Field(None, gt=0, description="Requests per second and host; unset: no fixed limit")
     engine: str = Field(
         "processes",
-        pattern=r"^(inline|processes(:[1-9]\d{0,2})?|dask://[^/\s@]+:\d+)$",
         description="Where shards are built: processes (one a core), processes:N, inline, dask://host:port",
     )
     check: Check = Field(
@@ -78,6 +78,13 @@ class Settings(BaseSettings):
             if not parts.hostname or not (parts.scheme == "https" or here):
                 raise ValueError("it must be an https:// address, or http:// on this machine")
         return url
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, engine: str) -> str:
+        if not re.fullmatch(r"inline|processes(:[1-9]\d{0,2})?|dask://[^/\s@]+:\d{1,5}", engine):
+            raise ValueError(f"{engine!r} is not processes, processes:N, inline or dask://host:port")
+        return engine
 
 
 def load_settings() -> Settings:

@@ -45,6 +45,8 @@ def test_a_secret_is_masked_wherever_it_is_printed(monkeypatch: pytest.MonkeyPat
     ("variable", "value"),
     [
         ("LAKEHOUSE_CONNECTIONS", "0"),
+        ("LAKEHOUSE_ENGINE", "processes:0"),
+        ("LAKEHOUSE_ENGINE", "ray://here:1"),
         ("LAKEHOUSE_CONNECTIONS", "many"),
         ("LAKEHOUSE_RATE", "-1"),
         ("LAKEHOUSE_RATE", "fast"),
@@ -64,3 +66,19 @@ def test_every_setting_is_documented() -> None:
         if name != "hf_token"  # nothing reads it yet
     ]
     assert [variable for variable in variables if f"`{variable}`" not in text] == []
+
+
+@pytest.mark.parametrize("url", ["http://hooks.example.org/x", "ftp://hooks.example.org", "nothing"])
+def test_a_webhook_in_the_clear_is_refused_without_telling_it(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_WEBHOOK_URL", url)
+    with pytest.raises(UsageError, match="LAKEHOUSE_WEBHOOK_URL: ") as refused:
+        load_settings()
+    assert url not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["https://hooks.example.org/x", "http://127.0.0.1:9/x"])
+def test_a_webhook_is_taken_by_https_or_on_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("LAKEHOUSE_WEBHOOK_URL", url)
+    assert load_settings().webhook_url is not None

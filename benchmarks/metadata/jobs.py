@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def subtrees(root: str, unsorted: str) -> Callable[[], dict[str, object]]:
     import pyarrow.parquet as pq
 
     from lakehouse.metadata.engine import files_sql
-    from lakehouse.metadata.photos import photo_files
+    from lakehouse.metadata.photos import photo_files, read_photos
     from lakehouse.metadata.taxonomy import Taxonomy
 
     lake, release = _release(root)
@@ -204,11 +205,13 @@ def subtrees(root: str, unsorted: str) -> Callable[[], dict[str, object]]:
     last = np.searchsorted(taxonomy.lft, taxonomy.rgt)
     totals = before[last] - before[:-1]
 
-    def timed(query: str) -> tuple[int, float]:
-        connection.sql(query).to_arrow_table()
-        started = time.perf_counter()
-        rows = len(connection.sql(query).to_arrow_table())
-        return rows, (time.perf_counter() - started) * 1000
+    def timed(read: Callable[[], Any]) -> tuple[int, float]:
+        rows, times = len(read()), []
+        for _ in range(5):
+            started = time.perf_counter()
+            read()
+            times.append((time.perf_counter() - started) * 1000)
+        return rows, float(np.median(times))
 
     def groups_read(low: int, high: int) -> tuple[int, int]:
         """Row groups that a range touches, and those that its rows would fill."""
@@ -228,9 +231,10 @@ def subtrees(root: str, unsorted: str) -> Callable[[], dict[str, object]]:
             row = int(np.argmin(np.abs(totals - wanted)))
             taxon = taxonomy.at(row)
             low, high = taxon.interval
-            files = files_sql(photo_files(lake, SOURCE, release, [taxon.interval]))
-            rows, fast = timed(f"SELECT * FROM {files} WHERE lft >= {low} AND lft < {high}")
-            _, slow = timed(f"SELECT * FROM '{unsorted}' WHERE lft >= {low} AND lft < {high}")
+            scan = f"SELECT * FROM '{unsorted}' WHERE lft >= {low} AND lft < {high}"
+            rows, fast = timed(partial(read_photos, lake, SOURCE, release, [taxon.interval]))
+            same, slow = timed(lambda scan=scan: connection.sql(scan).to_arrow_table())
+            assert rows == same
             touched, size = groups_read(low, high)
             found.append([rows, round(fast, 1), round(slow, 1), touched, -(-rows // max(1, size)) + 2])
         return {"reads": found}

@@ -32,8 +32,8 @@ _ORCID = re.compile(r"https?://(?:www\.)?orcid\.org/(\d{4}-\d{4}-\d{4}-\d{3}[\dX
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Content digests of other versions of a dataset: the one before (`previous`), and those that this one
-    replaces because photographs had to be removed from them (`obsoletes`)."""
+    """Digests of other versions of a dataset: the content of the one before (`previous`), and the snapshots
+    that this one replaces because photographs had to be removed from them (`obsoletes`)."""
 
     previous: str | None = None
     obsoletes: tuple[str, ...] = ()
@@ -41,13 +41,13 @@ class Lineage:
 
 def lineage_of(snapshot: Snapshot) -> Lineage:
     """What a snapshot follows, as its lake still knows it."""
-    parent = snapshot.version.parent
+    parent, obsoletes = snapshot.version.parent, snapshot.version.redacts
     if parent is None:
-        return Lineage()
+        return Lineage(obsoletes=obsoletes)
     try:
-        return Lineage(previous=refs.read_root(snapshot.lake, parent).content_id)
+        return Lineage(refs.read_root(snapshot.lake, parent).content_id, obsoletes)
     except NotFoundError:  # it was taken back since
-        return Lineage()
+        return Lineage(obsoletes=obsoletes)
 
 
 def urn(content_id: str) -> str:

@@ -77,12 +77,12 @@ class Hub:
             lambda api: list(getattr(api, name)(self.repo, repo_type="dataset", **arguments)),
         )
 
-    def text(self, path: str) -> bytes | None:
-        """The bytes of a small file on the main branch, None if it is not there."""
+    def text(self, path: str, revision: str = "main") -> bytes | None:
+        """The bytes of a small file, None if it is not there."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-        url = hf_hub_url(self.repo, path, repo_type="dataset", revision="main", endpoint=self.endpoint)
+        url = hf_hub_url(self.repo, path, repo_type="dataset", revision=revision, endpoint=self.endpoint)
 
         def fetch(_: HfApi) -> bytes | None:
             answer = get_session().get(url, headers=build_hf_headers(token=self._token))

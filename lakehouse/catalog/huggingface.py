@@ -317,13 +317,17 @@ class _Repository:
         self.record = _record(self.hub.text(RECORD)) if RECORD in self.there else {}
 
     def is_current(self) -> bool:
-        """Whether the Hub has this snapshot, whole: its record, and every large file with its digest."""
+        """Whether the Hub has this snapshot, whole: its record, and every file with its digest."""
         if self.record.get("snapshot_id") != self.snapshot.version.snapshot_id or not self.listed:
             return False
-        return all(
-            name in self.there and self.there[name].sha256 in (None, digest)
-            for name, digest in self.listed.items()
-        )
+        return all(self._shows(name, digest) for name, digest in self.listed.items())
+
+    def _shows(self, name: str, digest: str) -> bool:
+        remote = self.there.get(name)
+        if remote is None or remote.sha256 is not None:
+            return remote is not None and remote.sha256 == digest
+        # The Hub lists no digest of small files that could be compared.
+        return hashlib.sha256(self.hub.text(name) or b"").hexdigest() == digest
 
     def send(self, folder: Path, name: str, digest: str) -> None:
         """Upload one large file, unless the Hub shows it already, and delete it here."""
@@ -414,12 +418,20 @@ class _Repository:
     def finish(self) -> None:
         """Tag the version, and show the repository to everybody if it is not to be private."""
         tags = {tag.name for tag in self.hub.on_repo("list_repo_refs").tags}
+        if self.tag in tags and self._tagged() != self.snapshot.version.snapshot_id:
+            # Photographs were taken out of the version since: its tag must not lead to them.
+            self.hub.on_repo("delete_tag", tag=self.tag)
+            tags.remove(self.tag)
         if self.tag not in tags:
             self.hub.on_repo("create_tag", tag=self.tag, revision=self.head, exist_ok=True)
             self.changed = True
         if self.is_private and not self.private:
             self.hub.on_repo("update_repo_settings", private=False)
             self.changed = True
+
+    def _tagged(self) -> str | None:
+        """The snapshot that the version's tag leads to."""
+        return _record(self.hub.text(RECORD, self.tag)).get("snapshot_id")
 
 
 def _listed(sums: bytes | None) -> dict[str, str]:

@@ -20,7 +20,7 @@ from lakehouse.catalog.statistics import Statistics
 from lakehouse.snapshots.model import Root, Version
 
 SHORTEST, LONGEST = 50, 5_000  # characters of a description
-_LISTED = ("manifest", "attribution", "croissant", "card", "taxa")
+_LISTED = ("manifest", "attribution", "credits", "croissant", "card", "taxa")
 
 
 def dataset_jsonld(

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jinja2
+import polars as pl
 from markupsafe import Markup
 from PIL import Image
 
@@ -31,24 +32,22 @@ from lakehouse.catalog.plain import is_web_address, plain
 from lakehouse.catalog.publish import citations, tables
 from lakehouse.catalog.responsible import REMOVAL, biases, collection, is_synthetic, limitations
 from lakehouse.catalog.schema_org import dataset_jsonld
+from lakehouse.catalog.sheet import images, shown
 from lakehouse.catalog.statistics import Statistics, human_bytes
 from lakehouse.catalog.thumbnails import thumbnail
 from lakehouse.errors import NotFoundError, UsageError
 from lakehouse.lake import Lake
-from lakehouse.licences import LICENCES
+from lakehouse.licences import attribution
 from lakehouse.progress import task
 from lakehouse.snapshots import refs
-from lakehouse.snapshots.export import MIXED
 from lakehouse.snapshots.model import About, Version, fates
 from lakehouse.snapshots.read import Snapshot, catalog_folder
-from lakehouse.snapshots.tables import rows
 
 RECORD = ".lakehouse-site.json"
 _TEMPLATES = Path(__file__).parent / "templates"
 PHOTOS, SIDE = 12, 280
-_LOOKED_AT = 2_000  # photographs among which those to show are sought
 # The order in which a page shows the figures; others come after them.
-_FIGURES = ("rank_abundance", "map", "time", "licences", "resolution")
+_FIGURES = ("rank_abundance", "map", "time", "licences", "resolution", "photographers")
 _DESCRIPTIONS = (
     ("croissant.json", "Croissant"),
     ("dataset.jsonld", "schema.org"),
@@ -109,11 +108,11 @@ def build_site(lake: Lake, directory: Path, campaigns: Sequence[str] = (), url: 
         if name not in known:
             there = ", ".join(known) or "none"
             raise NotFoundError(f"{name!r} has no version in {lake.root} (campaigns there: {there})")
-    shown = sorted(campaigns or known)
+    chosen = sorted(campaigns or known)
     writer = _Writer(directory)
     cards: list[dict[str, Any]] = []
-    with task("site", len(shown), "dataset") as progress:
-        for name in shown:
+    with task("site", len(chosen), "dataset") as progress:
+        for name in chosen:
             for path, data, card in _dataset(lake, name, url.rstrip("/") if url else None):
                 writer.add(path, data)
                 cards += [card] if card else []
@@ -142,12 +141,12 @@ def _dataset(
     for number, one in described.items():
         folder = f"{campaign}/v{number}"
         files, page = dict(_version(one, url, folder)), f"{url}/{folder}/" if url else None
-        shown = _shown_photos(one.snapshot)
-        for photo in shown:
+        photographs = _shown_photos(one)
+        for photo in photographs:
             files[photo["src"]] = photo["data"]
         yield from ((f"{folder}/{name}", data, None) for name, data in files.items())
-        html = _page(one, files, shown, history, newest if newest != number else None, page)
-        card = _card(one, shown, f"{folder}/") if number == newest else None
+        html = _page(one, files, photographs, history, newest if newest != number else None, page)
+        card = _card(one, photographs, f"{folder}/") if number == newest else None
         yield f"{folder}/index.html", html, card
     name = plain(known[max(known)].about.title) or campaign
     for number in numbers:
@@ -191,12 +190,10 @@ def _version(one: _Described, url: str | None, folder: str) -> Iterator[tuple[st
     listed = (*files, describe_bytes(croissant, "croissant.json", "croissant"))
     yield from citations(snapshot, one.statistics, listed, page).items()
     catalog = catalog_folder(one.version)
-    keys = [key for key in lake.list(catalog) if key.endswith(".png") or key.endswith("/README.md")]
-    for key in [*keys, f"{catalog}/figures/strip.jpg"]:
-        try:
-            yield key.removeprefix(f"{catalog}/"), lake.get(key)
-        except NotFoundError:  # its card was not made yet
-            continue
+    for key in lake.list(catalog):
+        name = key.removeprefix(f"{catalog}/")
+        if name.startswith("figures/") or name == "README.md":
+            yield name, lake.get(key)
 
 
 def _addressed(one: _Described) -> tuple[DatasetFile, ...]:
@@ -207,37 +204,23 @@ def _addressed(one: _Described) -> tuple[DatasetFile, ...]:
     return tuple(replace(file, url=f"urn:sha256:{file.sha256}") for file in one.files)
 
 
-def _shown_photos(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """A few photographs of different labels, as thumbnails with the credit that their licences ask for.
-
-    A thumbnail is an adaptation, so photographs that must not be adapted are not shown.
-    """
-    allowed = ", ".join(f"'{code}'" for code, licence in LICENCES.items() if licence.derivatives)
-    columns = ("photo_id", "label", "label_id", "attribution", "observation_url", "shard", "offset", "size")
-    chosen: dict[Any, dict[str, Any]] = {}
-    seen = 0
-    with snapshot.lake.connect() as connection:
-        where = f"license IN ({allowed})"
-        found = rows(connection, snapshot.lake, snapshot.root, columns, where, f"{MIXED} LIMIT {_LOOKED_AT}")
-        for batch in found:
-            for row in batch.to_pylist():
-                # First one of each label, then whatever comes.
-                chosen.setdefault(row["label_id"] if len(chosen) < PHOTOS else ("more", seen), row)
-                seen += 1
-    shown = []
-    for row in list(chosen.values())[:PHOTOS]:
-        data = thumbnail(snapshot.image(row["shard"], row["offset"], row["size"]), SIDE)
-        address = row["observation_url"]
-        shown.append(
-            {
-                "src": f"photos/{row['photo_id']}.jpg",
-                "data": data,
-                "label": plain(row["label"]),
-                "credit": plain(row["attribution"]),
-                "href": address if is_web_address(address) else f"photos/{row['photo_id']}.jpg",
-            }
-        )
-    return shown
+def _shown_photos(one: _Described) -> list[dict[str, Any]]:
+    """A few photographs of different labels, as thumbnails with the credit that their licences ask for."""
+    lake = one.snapshot.lake
+    manifest = pl.scan_parquet(
+        lake.uri(f"{catalog_folder(one.version)}/manifest.parquet"), storage_options=lake.storage_options
+    )
+    photographs = shown(manifest, one.statistics, PHOTOS)
+    return [
+        {
+            "src": (name := f"photos/{photo.photo_id}.jpg"),
+            "data": thumbnail(data, SIDE),
+            "label": plain(photo.label),
+            "credit": plain(attribution(photo.license, photo.creator)),
+            "href": photo.observation_url if is_web_address(photo.observation_url) else name,
+        }
+        for photo, data in zip(photographs, images(one.snapshot, photographs), strict=True)
+    ]
 
 
 def _page(
@@ -280,6 +263,11 @@ def _page(
         date=version.created_at[:10],
         creators=creators,
         newest=newest,
+        withdrawn=[
+            {"day": one.day, "snapshot_id": one.snapshot_id}
+            for one in refs.withdrawals(snapshot.lake)
+            if (one.campaign, one.version) == (version.campaign, version.version)
+        ],
         synthetic=collection(root) if is_synthetic(root) else None,
         page=page,
         jsonld=_embedded(described),
@@ -358,6 +346,8 @@ def _said(fate: str) -> str:
 _WHAT = {
     "manifest": "One row per photograph: label, licence, place, date, digest",
     "attribution": "Creator, licence and source of every photograph",
+    "credits": "The same as text",
+    "taxa": "The labels with their classification",
 }
 
 
@@ -394,6 +384,8 @@ def _alternatives(statistics: Statistics) -> dict[str, str]:
         "resolution": f"Photographs by their longest side; the median is {sides['p50']:,} pixels."
         if sides
         else "Photographs by their longest side.",
+        "photographers": f"How the photographs are spread over {statistics.photographers:,} photographers: "
+        f"the Gini coefficient is {statistics.gini:.2f}.",
     }
 
 

@@ -18,7 +18,7 @@ from lakehouse.lake import open_lake
 from lakehouse.progress import task
 from lakehouse.settings import load_settings
 from lakehouse.snapshots import refs
-from lakehouse.snapshots.diff import diff
+from lakehouse.snapshots.diff import diff, removal_lists
 from lakehouse.sources import embedded_directory
 
 
@@ -58,10 +58,11 @@ def demo(
         built = runs.build(lake, campaign, refresh=True)
     assert isinstance(built, runs.Built)
     second = summarize(lake, campaign, built, time.monotonic() - refreshed)
-    versions = refs.versions(lake, campaign.name)
+    before, *later = refs.versions(lake, campaign.name)
+    after = later[0] if later else before
     with lake.connect() as connection:
-        roots = [refs.read_root(lake, version.snapshot_id) for version in versions[:2]]
-        changes = diff(connection, lake, roots[0], roots[-1])
+        old, new = (refs.read_root(lake, version.snapshot_id) for version in (before, after))
+        changes = diff(connection, lake, old, new, removal_lists(lake, before, after))
     if as_json:
         emit(
             {
@@ -73,7 +74,7 @@ def demo(
         )
         return
     show_summary(second)
-    show_diff(versions[0].ref, versions[min(1, len(versions) - 1)].ref, changes)
+    show_diff(before.ref, after.ref, changes)
     where = "" if directory is None else f"LAKEHOUSE_ROOT={directory} "
     say(
         "done in {seconds} s. Next:\n"

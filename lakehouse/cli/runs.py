@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
+import sqlite3
+import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,8 @@ from lakehouse.metadata.state import STEPS, steps_to_do
 from lakehouse.snapshots import refs
 from lakehouse.snapshots.model import Version
 from lakehouse.sources import open_source, source_name_of
+
+_OWNER = "lakehouse/owner"
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -138,17 +144,126 @@ def _session(lake: Lake, campaign: Campaign) -> Iterator[_Session]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         definitions = build_definitions([campaign], lake.settings.model_copy(update={"root": lake.root}))
+    with _alive() as owner, dg.DagsterInstance.get() as instance:
+        _bury_dead(instance)
+        yield _Session(lake, campaign, definitions, instance, owner)
+
+
+@contextmanager
+def _alive() -> Iterator[str]:
+    """A name for this process, with a lock that its death releases, however it comes."""
+    folder = dagster_home(os.environ["LAKEHOUSE_ROOT"]).absolute() / "owners"
+    folder.mkdir(exist_ok=True)
+    path = folder / uuid.uuid4().hex
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            yield path.name
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _bury_dead(instance: dg.DagsterInstance) -> None:
+    """Say of runs whose process was killed that they failed, and give back their places in the pools.
+
+    The daemon looks after the runs that it started; of those made by a command nobody else knows.
+    """
+    import dagster as dg
+
+    left = dg.RunsFilter(tags={"launched_by": "lakehouse"}, statuses=[dg.DagsterRunStatus.STARTED])
+    for run in instance.get_runs(left):
+        path = dagster_home(os.environ["LAKEHOUSE_ROOT"]).absolute() / "owners" / run.tags.get(_OWNER, "-")
+        try:
+            with path.open("r+") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            continue  # its process lives
+        instance.report_run_failed(run, "the process of this run ended before the run did")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was deleted (`runs`), what is `kept`, and the bytes of the instance's files before and after."""
+
+    runs: int
+    kept: int
+    bytes_before: int
+    bytes_after: int
+
+
+def prune(lake: Lake, keep_days: float) -> Pruned:
+    """Delete finished runs older than `keep_days` with their logs and events, except those that the newest
+    materialization of an asset or partition, or the newest result of a check, comes from.
+
+    What an asset is, and which partitions are materialized, stays as it was; its history gets shorter.
+    """
+    home = prepare_home(lake)
+    import dagster as dg
+
     with dg.DagsterInstance.get() as instance:
-        yield _Session(lake, campaign, definitions, instance)
+        before = _size(home)
+        needed = _needed_runs(instance)
+        deadline = datetime.now(UTC) - timedelta(days=keep_days)
+        finished = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+        old = instance.get_run_records(dg.RunsFilter(statuses=finished, created_before=deadline))
+        runs = [record.dagster_run.run_id for record in old]
+        chosen = [run for run in runs if run not in needed]
+        for run in chosen:
+            instance.delete_run(run)
+        kept = instance.get_runs_count()
+    for file in home.rglob("*.db"):
+        with sqlite3.connect(file, timeout=60) as connection:
+            connection.execute("VACUUM")
+        connection.close()
+    return Pruned(len(chosen), kept, before, _size(home))
+
+
+def _needed_runs(instance: dg.DagsterInstance) -> set[str]:
+    import dagster as dg
+
+    needed = set()
+    storage = instance.event_log_storage
+    for key in instance.all_asset_keys():
+        ids = set(
+            storage.get_latest_storage_id_by_partition(
+                key, dg.DagsterEventType.ASSET_MATERIALIZATION
+            ).values()
+        )
+        cursor = None
+        while ids:
+            page = instance.fetch_materializations(key, limit=1000, cursor=cursor)
+            needed |= {record.run_id for record in page.records if record.storage_id in ids}
+            ids -= {record.storage_id for record in page.records}
+            cursor = page.cursor
+            if not page.has_more:
+                break
+        newest = instance.get_latest_materialization_event(key)
+        if newest:
+            needed.add(newest.run_id)
+    return needed
+
+
+def _size(home: Path) -> int:
+    return sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
 
 
 class _Session:
     """One campaign's jobs on one Dagster instance."""
 
     def __init__(
-        self, lake: Lake, campaign: Campaign, definitions: dg.Definitions, instance: dg.DagsterInstance
+        self,
+        lake: Lake,
+        campaign: Campaign,
+        definitions: dg.Definitions,
+        instance: dg.DagsterInstance,
+        owner: str,
     ) -> None:
         self.lake, self.campaign, self.definitions, self.instance = lake, campaign, definitions, instance
+        self.owner = owner
         self.group = campaign.name.replace("-", "_")
         self.source = source_name_of(campaign.source)
 
@@ -211,7 +326,7 @@ class _Session:
             run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             asset_selection=selection,
             raise_on_error=False,
-            tags={"launched_by": "lakehouse"},
+            tags={"launched_by": "lakehouse", _OWNER: self.owner},
         )
         if not result.success:
             raise _explained(result)

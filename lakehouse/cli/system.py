@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command()(sql)
     app.command(name="settings")(show_settings)
     app.command()(doctor)
+    app.command()(prune)
 
 
 def ui(
@@ -49,6 +51,25 @@ def ui(
     workspace = Path(__file__).parents[2] / "workspace.yaml"
     arguments = ["dev", "-w", str(workspace), "-h", host, "-p", str(port)]
     os.execv(dagster, [str(dagster), *arguments])
+
+
+def prune(
+    keep_days: Annotated[float, typer.Option(help="Days; younger runs stay.", min=0)] = 90,
+    as_json: Json = False,
+) -> None:
+    """Delete old runs from Dagster's log; what assets and partitions are stays as it is."""
+    found = runs.prune(open_lake(), keep_days)
+    if as_json:
+        emit(asdict(found))
+        return
+    facts(
+        {
+            "runs deleted": found.runs,
+            "runs kept": found.kept,
+            "before": human_bytes(found.bytes_before),
+            "after": human_bytes(found.bytes_after),
+        }
+    )
 
 
 def sql(

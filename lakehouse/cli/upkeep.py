@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lakehouse.catalog.publish import describe_again
+from lakehouse.cli import runs
 from lakehouse.cli.output import Json, bars, emit, facts, human_bytes, out, say, table
 from lakehouse.errors import UsageError
 from lakehouse.lake import open_lake
@@ -19,6 +20,7 @@ from lakehouse.snapshots.duplicates import duplicates as find_duplicates
 from lakehouse.snapshots.near import DISTANCE
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.tombstones import Reason
+from resources.events import purge_events
 
 
 def register(app: typer.Typer) -> None:
@@ -59,10 +61,12 @@ def remove(
             say("this cannot be undone; do it with [bold]--yes[/]")
         return
     with bars(as_json):
+        # First, for once the removal is done nobody comes back to it.
+        events = purge_events(runs.dagster_home(lake.root), [one.photo_id for one in requests])
         report = removal.remove(lake, requests)
         described = describe_again(lake)
     if as_json:
-        emit({"done": True, **asdict(report), "described": described})
+        emit({"done": True, **asdict(report), "described": described, "events": events})
         return
     counts = ", ".join(f"{count:,} {name}" for name, count in report.photos.items()) or "none"
     say("[bold green]taken back[/]: {counts}", counts=counts)
@@ -74,6 +78,7 @@ def remove(
             "photographers": report.photographers,
             "shards rewritten": report.shards,
             "tables rewritten": report.tables,
+            "events of Dagster rewritten": events,
             "deleted": f"{report.objects} objects, {human_bytes(report.bytes)}",
         }
     )

@@ -14,6 +14,7 @@ from lakehouse.errors import NotFoundError
 from lakehouse.lake import open_lake
 from lakehouse.snapshots import diff as diffs
 from lakehouse.snapshots import refs
+from lakehouse.snapshots import trace as tracing
 from lakehouse.snapshots import verify as verification
 from lakehouse.snapshots.export import Format
 from lakehouse.snapshots.model import fates
@@ -24,7 +25,7 @@ Ref = Annotated[str, typer.Argument(metavar="REF", help="name@v3, name@latest, o
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (snapshots, show, diff, verify, export, site):
+    for command in (snapshots, show, diff, verify, trace, export, site):
         app.command()(command)
 
 
@@ -169,22 +170,13 @@ def show_diff(before: str, after: str, found: diffs.Diff, removed: dict[str, int
     table(f"{before} → {after}", ("change", "photos"), [*rows, ("unchanged", found.unchanged)])
     if found.labels:
         most = 15
+        kinds = ("added", "removed", "relabelled", "moved", "relicensed")
+        # A column of zeros takes the names' room.
+        counts = ["before", "after", *(kind for kind in kinds if found.totals[kind])]
         table(
             "by label" + (f" (the first {most} of {len(found.labels)})" if len(found.labels) > most else ""),
-            ("label", "before", "after", "added", "removed", "relabelled", "moved", "relicensed"),
-            [
-                (
-                    label.label,
-                    label.before,
-                    label.after,
-                    label.added,
-                    label.removed,
-                    label.relabelled,
-                    label.moved,
-                    label.relicensed,
-                )
-                for label in found.labels[:most]
-            ],
+            ("label", *counts),
+            [(label.label, *(getattr(label, count) for count in counts)) for label in found.labels[:most]],
         )
 
 
@@ -210,6 +202,49 @@ def verify(
         for problem in found.problems:
             out.print(problem, soft_wrap=True, markup=False)
     return 0 if found.whole else 1
+
+
+def trace(
+    ref: Ref,
+    photo: Annotated[int, typer.Argument(metavar="PHOTO", help="The photo's id.")],
+    as_json: Json = False,
+) -> None:
+    """Follow one photograph back: rows of the dump, attempts, shard and offset, bytes verified."""
+    found = tracing.trace(open_lake(to_read=True), ref, photo)
+    if as_json:
+        emit(found.as_json())
+        return
+    row = found.row
+    say("[bold]photo {photo}[/] in {version}", photo=photo, version=found.version)
+    facts(
+        {
+            "label": f"{row['label']} ({row['split']})",
+            "licence": f"{row['license']}: {row['attribution']}",
+            "photo": row["photo_url"],
+            "partition": found.partition,
+            "release": f"{found.source} {found.release}",
+            "shard": found.shard,
+            "offset": f"{row['offset']:,}, {row['size']:,} bytes",
+            "sha256": f"{row['sha256']} (read and verified)",
+            "snapshot id": found.snapshot_id,
+        }
+    )
+    table(
+        "rows of the dump",
+        ("table", "row", "line", "file"),
+        [
+            (raw.table, raw.row, raw.line if raw.line is not None else "", found.sources[raw.table]["file"])
+            for raw in found.raw
+        ],
+    )
+    table(
+        "attempts",
+        ("when", "outcome", "reason", "status", "ETag"),
+        [
+            (one["last_at"], one["outcome"], one["reason"], one["http_status"] or "", one["etag"] or "")
+            for one in found.attempts
+        ],
+    )
 
 
 def export(

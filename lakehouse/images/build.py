@@ -19,8 +19,7 @@ import pyarrow as pa
 from lakehouse.campaign import ImageSpec
 from lakehouse.errors import LakehouseError, SourceError
 from lakehouse.images.answers import Outcome
-from lakehouse.images.check import usable_cores
-from lakehouse.images.engine import Engine, WorkerDied, opened_engine
+from lakehouse.images.engine import Engine, WorkerDied, opened_engine, usable_cores
 from lakehouse.images.fetch import Fetcher
 from lakehouse.images.ledger import Ledger
 from lakehouse.images.report import BEAT, FetchReport, Pulse, Tally, failed_share

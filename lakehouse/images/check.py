@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,10 +69,3 @@ class Checker:
             return answer.body, self._inspect(answer.body)
         except InvalidImage as error:
             return Problem(Outcome.REJECTED, error.reason)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: under a scheduler or in a container fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

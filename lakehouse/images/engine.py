@@ -7,21 +7,23 @@ together are as polite as one. A task that is done twice makes the same bytes un
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
+import os
+import pickle
 import signal
 import threading
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lakehouse.errors import LakehouseError, UsageError
-from lakehouse.images.check import usable_cores
 from lakehouse.images.report import BEAT, Tally
 
 if TYPE_CHECKING:
@@ -91,6 +93,13 @@ def opened_engine(name: str, most: int) -> Iterator[Engine]:
         pool.close()
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: under a scheduler or in a container fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 # --- processes
 
 
@@ -112,7 +121,7 @@ class _Processes:
     def close(self) -> None:
         """End the workers, at work or not: nothing that they do counts before it is whole."""
         self._closing = True
-        for worker in [*self._workers]:
+        for worker in self._workers.copy():
             worker.end()
         self._threads.shutdown(cancel_futures=True)
 
@@ -246,10 +255,9 @@ class _Cluster:
         """Leave the cluster; what is still running there is dropped."""
         self._client.unsubscribe_topic(self._topic)
 
-    def _on_event(self, event: tuple[float, Any]) -> None:
-        number, tally = event[1]
-        if tell := self._tells.get(number):
-            tell(tally)
+    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
+        if tell := self._tells.get(event[1]["number"]):
+            tell(pickle.loads(event[1]["tally"]))
 
 
 @contextmanager
@@ -280,11 +288,22 @@ def _on_cluster(function: Function[T, R], task: T, topic: str, number: str) -> R
     from distributed import get_worker
 
     worker = get_worker()
+
+    def tell(tally: Tally) -> None:
+        worker.log_event(topic, {"number": number, "tally": pickle.dumps(tally)})
+
     # The scheduler keeps the last events of a topic: so not more often than needed.
-    return function(task, _throttled(lambda tally: worker.log_event(topic, (number, tally)), 5 * BEAT))
+    return function(task, _throttled(tell, 5 * BEAT))
 
 
 def _as_ours(error: BaseException) -> BaseException:
     from distributed import KilledWorker
 
-    return WorkerDied(ATTEMPTS) if isinstance(error, KilledWorker) else error
+    if isinstance(error, KilledWorker):
+        return WorkerDied(ATTEMPTS)
+    if isinstance(error, asyncio.CancelledError | CancelledError):
+        return LakehouseError(
+            "the Dask scheduler forgot a task (a restart, or the connection was lost); what was stored "
+            "is safe: run again"
+        )
+    return error

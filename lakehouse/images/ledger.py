@@ -96,6 +96,15 @@ class Ledger:
             .collect()
         )
 
+    def history(self, source: str, rendition: str, photo_id: int) -> pl.DataFrame:
+        """Every row on one photo, oldest first, with the columns of `schema.LEDGER`."""
+        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+            return pl.DataFrame(schema=polars_schema(LEDGER))
+        found = pl.scan_delta(self._table()).filter(
+            pl.col("source") == source, pl.col("rendition") == rendition, pl.col("photo_id") == photo_id
+        )
+        return found.select(LEDGER.names).sort("last_at").collect()
+
     def stored_bytes(self, source: str, rendition: str) -> tuple[int, int]:
         """How many photos of a source are stored in a rendition, and their bytes together."""
         if not _delta().DeltaTable.is_deltatable(self._uri, self._options):

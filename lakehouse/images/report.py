@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from lakehouse.images.answers import Outcome, PhotoRequest, without_credentials
 from lakehouse.progress import Task
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _EXAMPLES = 5
 BEAT = 0.2  # seconds from one look at the progress to the next

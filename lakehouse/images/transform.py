@@ -12,7 +12,15 @@ from PIL import Image
 
 from lakehouse.campaign import ImageSpec
 from lakehouse.images.pixels import opaque_rgb, orientation_of, to_srgb, upright
-from lakehouse.images.validate import ENOUGH, ImageFacts, decode_strictly, difference_hash, opened
+from lakehouse.images.validate import (
+    ENOUGH,
+    ImageFacts,
+    InvalidImage,
+    check_whole,
+    decode_strictly,
+    difference_hash,
+    opened,
+)
 
 # Decoding at a half, quarter or eighth is free of charge; at least this many times the size is kept, so that
 # the resampling, not the decoder's coarse scaling, decides how the picture looks.
@@ -20,17 +28,21 @@ _DETAIL = 2
 # A triangle as wide as the pixels of the smaller image: every pixel counts, so no moiré, and they are
 # the same whole numbers on every processor. Pillow takes twice as long.
 _RESIZING = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear))
+# Sources: RFC 9649 (14 bits a side); libjpeg's JPEG_MAX_DIMENSION.
+_LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
 
 def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
     """The rendition `spec` asks for, with its facts: upright, RGB by the policy of `pixels`, never enlarged.
 
-    Raises InvalidImage unless the whole of `data` decodes. The pixels are decoded once: what proves the image
-    whole is what is resized, and what is encoded is what is hashed. No metadata is kept.
+    Raises InvalidImage unless the whole of `data` decodes, and if the format cannot hold an image so large.
+    The pixels are decoded once as a rule: what proves the image whole is what is resized, and what is encoded
+    is what is hashed. No metadata is kept.
     """
     with opened(data) as (image, kind):
         orientation = orientation_of(image)
         animated = bool(getattr(image, "is_animated", False))
+        check_whole(data, kind, animated)
         target = fitted(image.width, image.height, spec.max_side)
         if kind == "jpeg" and image.mode in ("RGB", "L"):
             enough = {"width": _DETAIL * target[0], "height": _DETAIL * target[1]} if spec.max_side else {}
@@ -39,18 +51,23 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
             if profile and image.mode == "RGB":
                 pixels = np.asarray(to_srgb(Image.fromarray(pixels), profile))
         else:
-            pixels = np.asarray(opaque_rgb(image))
-    pixels = _resized(pixels, *target)
-    if orientation not in (None, 1):
-        pixels = np.asarray(upright(Image.fromarray(pixels), orientation))
-    encoded = _encoded(pixels, spec)
+            if kind == "jpeg":  # Pillow knows Adobe's inverted CMYK, but not damage
+                decode_strictly(data, "CMYK", ENOUGH, ENOUGH)
+            pixels = np.asarray(_roughly(opaque_rgb(image), *target))
+        pixels = _resized(pixels, *target)
+        if orientation not in (None, 1):
+            pixels = np.asarray(upright(Image.fromarray(pixels), orientation))
+    form = spec.format or "jpeg"
     height, width = pixels.shape[:2]
+    if max(width, height) > _LONGEST[form]:
+        raise InvalidImage("too_large", f"{width} x {height} pixels in {form}")
+    encoded = _encoded(pixels, form, spec.quality)
     facts = ImageFacts(
         sha256=hashlib.sha256(encoded).digest(),
         size=len(encoded),
         width=width,
         height=height,
-        format=spec.format or "jpeg",
+        format=form,
         mode="RGB",
         orientation=None,
         gps=False,
@@ -69,12 +86,18 @@ def _resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.frombuffer(small.get_buffer(), np.uint8).reshape(height, width, 3)
 
 
-def _encoded(pixels: np.ndarray, spec: ImageSpec) -> bytes:
-    if spec.format == "webp":
+def _roughly(image: Image.Image, width: int, height: int) -> Image.Image:
+    """A large image by averages of squares, so that it is never in memory twice in full."""
+    side = min(image.width // (_DETAIL * width), image.height // (_DETAIL * height))
+    return image.reduce(side) if side > 1 else image
+
+
+def _encoded(pixels: np.ndarray, form: str, quality: int) -> bytes:
+    if form == "webp":
         out = io.BytesIO()
-        Image.fromarray(pixels).save(out, "WEBP", quality=spec.quality)
+        Image.fromarray(pixels).save(out, "WEBP", quality=quality)
         return out.getvalue()
-    return bytes(simplejpeg.encode_jpeg(pixels, spec.quality, colorsubsampling="420"))
+    return bytes(simplejpeg.encode_jpeg(pixels, quality, colorsubsampling="420"))
 
 
 def _coarse_gray(pixels: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ _HASH_SIDE = 8
 ENOUGH = 4 * (_HASH_SIDE + 1)
 _LARGE = 16_000_000  # pixels
 _ONE_AT_A_TIME = threading.Lock()
+_PNG_END = b"IEND\xaeB`\x82"  # with its checksum, which is always the same
 _PADDING = 4096  # the most that may follow a JPEG's end mark
 _ODD_SCAN = "Invalid SOS parameters for sequential JPEG"
 _MODES = {"GRAY": "L", "Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}
@@ -67,7 +68,7 @@ class ImageFacts(NamedTuple):
 
 
 class InvalidImage(Exception):
-    """The bytes are no image this lake takes; `reason` is one of wrong_type, corrupt, bomb, empty."""
+    """The bytes are no image this lake takes; `reason` is wrong_type, corrupt, bomb, too_large or empty."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -79,9 +80,8 @@ def inspect(data: bytes) -> ImageFacts:
     with opened(data) as (image, kind):
         (width, height), orientation, gps = image.size, orientation_of(image), is_located(image)
         mode, animated = image.mode, bool(getattr(image, "is_animated", False))
+        check_whole(data, kind, animated)
         dhash = difference_hash(_gray(data, kind, image))
-        if animated and not _has_end(data, kind):
-            raise ValueError("the animation was cut")
     return ImageFacts(
         sha256=hashlib.sha256(data).digest(),
         size=len(data),
@@ -126,10 +126,23 @@ def glance(data: bytes) -> ImageFacts:
     )
 
 
+def check_whole(data: bytes, kind: str, animated: bool) -> None:
+    """What decoding the first picture does not tell; an exception if the file was cut or damaged."""
+    if kind == "png":
+        # Loading skips the checksums of the pixel data; for PNG (and only for PNG) verify() reads them all.
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as unread:
+            unread.verify()
+        if _PNG_END not in data:
+            raise ValueError("no end mark")
+    # Of an animation that was cut after its first picture nothing tells that there was more.
+    if (animated or kind == "gif") and not _has_end(data, kind):
+        raise ValueError("no end mark")
+
+
 def _has_end(data: bytes, kind: str) -> bool:
     """Whether an animation is there to its end, of which only the first frame is decoded."""
     if kind == "gif":
-        return data.rstrip(b"\0").endswith(b";")
+        return _gif_has_end(data)
     if kind == "webp":
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     return True  # a PNG's chunks have been read to the last; of a JPEG with several pictures the first counts
@@ -150,12 +163,38 @@ def _head(data: bytes) -> tuple[str, int, int, str]:
     return kind, width, height, mode
 
 
+def _gif_has_end(data: bytes) -> bool:
+    """Whether the blocks of a GIF lead to its trailer. Source: GIF89a, sections 15 to 27."""
+
+    def table(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    try:
+        at = 13 + table(data[10])
+        while data[at] != 0x3B:
+            if data[at] == 0x2C:  # a picture: descriptor, colours, code size, data
+                at += 11 + table(data[at + 9])
+            elif data[at] == 0x21:
+                at += 2
+            else:
+                return False
+            while data[at]:
+                at += data[at] + 1
+            at += 1
+    except IndexError:
+        return False
+    return True
+
+
 @contextmanager
 def opened(data: bytes) -> Iterator[tuple[ImageFile.ImageFile, str]]:
     """The image, open in Pillow, and its format; whatever goes wrong in the block is an InvalidImage."""
     kind, width, height, _ = _head(data)
     try:
         with Image.open(io.BytesIO(data), formats=_PILLOW[kind]) as image, _turn(width * height):
+            # A file may say one size where it is looked at first, and another to the decoder.
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             yield image, kind
     except MemoryError:
         raise
@@ -226,10 +265,6 @@ def _gray(data: bytes, kind: str, image: ImageFile.ImageFile) -> np.ndarray:
         if colorspace == "GRAY":
             return np.squeeze(pixels, axis=2)
         # Adobe stores CMYK inverted; Pillow, which knows when, gives the pixels to hash.
-    if kind == "png":
-        # Loading skips the checksums of the pixel data; for PNG (and only for PNG) verify() reads them all.
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as unread:
-            unread.verify()
     image.load()
     return np.asarray(opaque_gray(image))
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 _USER_AGENT = "lakehouse/0.1"
 # Seconds between looks at the memory in use, while there is plenty and when it becomes scarce.
 _LOOK, _LOOK_CLOSELY = 0.01, 0.001
+_EPOLL = hasattr(select, "epoll")  # elsewhere poll(), which takes the same events, and milliseconds
 _BUFFER = 64 * 1024  # bytes that are read at once; libcurl's default of 16 kB is a system call for each
 _READ = {b"content-encoding", b"content-length", b"etag", b"last-modified", b"retry-after"}
 # The wheel's libcurl looks where the machine that built it keeps its authorities.
@@ -126,7 +127,7 @@ class Wire(Generic[T]):
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        self._poll = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._poll: Any = select.epoll() if _EPOLL else select.poll()
         self._events: dict[int, int] = {}  # by descriptor, what is waited for
         self._timer = math.inf
         self._broken: BaseException | None = None
@@ -188,7 +189,7 @@ class Wire(Generic[T]):
         self._active.clear()
         self._idle.clear()
         self._multi.close()
-        if isinstance(self._poll, select.epoll):
+        if _EPOLL:
             self._poll.close()
         return dropped
 
@@ -199,10 +200,10 @@ class Wire(Generic[T]):
         if not self._events:  # nothing to wait for but the clock
             time.sleep(min(pause, 1.0))
             return []
-        endless = pause == math.inf
-        if isinstance(self._poll, select.epoll):
-            return self._poll.poll(None if endless else pause)
-        return self._poll.poll(None if endless else pause * 1000)
+        ready: list[tuple[int, int]] = self._poll.poll(
+            None if pause == math.inf else pause if _EPOLL else pause * 1000
+        )
+        return ready
 
     def _bound_memory(self) -> None:
         """Let the oldest two transfers alone until there is room for the others again."""

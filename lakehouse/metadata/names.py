@@ -7,30 +7,28 @@ The dump has no map of synonyms. A name that only an inactive taxon has, or that
 from __future__ import annotations
 
 import csv
-import difflib
 import io
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.campaign import Taxon
 from lakehouse.lake import Lake
+from lakehouse.metadata.spelling import close_names, readings, rows_by_name
 from lakehouse.metadata.taxonomy import Taxonomy
 
 Status = Literal["matched", "synonym-like", "ambiguous", "missing"]
 STATUSES: tuple[Status, ...] = ("matched", "synonym-like", "ambiguous", "missing")
 COLUMNS = ("line", "asked", "status", "taxon_id", "name", "rank", "reason", "candidates")
-_MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What became of one taxon asked for: `taxon_id` if it is matched, else `reason` and `candidates`."""
+    """What became of one taxon asked for: `taxon_id` if it is matched, else `candidates`; `reason` says why,
+    or how it was read."""
 
     asked: Taxon
     status: Status
@@ -40,11 +38,37 @@ class Match:
 
 
 def match_taxa(taxonomy: Taxonomy, asked: Sequence[Taxon]) -> list[Match]:
-    """Match ids and names against a release, in the order asked; thousands take about a second."""
-    rows = _rows_by_name(taxonomy, {str(taxon) for taxon in asked if not _is_id(taxon)})
-    lost = {str(taxon) for taxon in asked if not _is_id(taxon) and not _active(taxonomy, rows[str(taxon)])}
-    close = close_names(taxonomy, lost)
-    return [_match(taxonomy, taxon, rows, close) for taxon in asked]
+    """Match ids and names against a release, in the order asked; thousands take seconds.
+
+    A name that no active taxon has is also read without authorship, marks of rank and oddities of case and
+    space (`spelling.readings`); if it so is the name of one active taxon, that is the match, and the reason
+    says so.
+    """
+    exact = rows_by_name(taxonomy.names, (str(taxon) for taxon in asked if not _is_id(taxon)))
+    names = {str(taxon) for taxon in asked if not _is_id(taxon) and not _active(taxonomy, exact[str(taxon)])}
+    read = _read(taxonomy, names)
+    lost = {_plain(name) for name in names if not _active(taxonomy, read.get(name, []))}
+    close = close_names(taxonomy.names, taxonomy.active, lost)
+    return [_match(taxonomy, taxon, exact, read, close) for taxon in asked]
+
+
+def _read(taxonomy: Taxonomy, names: set[str]) -> dict[str, list[int]]:
+    """The rows of the first reading of each name that some taxon has, of an active one if there is one."""
+    ways = {name: readings(name) for name in names}
+    if not ways:
+        return {}
+    found = rows_by_name(pc.utf8_lower(taxonomy.names), (way for several in ways.values() for way in several))
+    chosen = {}
+    for name, several in ways.items():
+        rows = [found[way] for way in several if found[way]]
+        if rows:
+            chosen[name] = next((one for one in rows if _active(taxonomy, one)), rows[0])
+    return chosen
+
+
+def _plain(name: str) -> str:
+    """The name to look for among others: its last reading."""
+    return readings(name)[-1] if name.strip() else name
 
 
 def counts(matches: Iterable[Match]) -> dict[str, int]:
@@ -88,112 +112,36 @@ def _active(taxonomy: Taxonomy, rows: Sequence[int]) -> list[int]:
     return [row for row in rows if taxonomy.is_active(row)]
 
 
-def _rows_by_name(taxonomy: Taxonomy, names: set[str]) -> dict[str, list[int]]:
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    if names:
-        wanted = pc.is_in(taxonomy.names, value_set=pa.array(sorted(names), pa.string()))
-        for row in np.flatnonzero(wanted.to_numpy(zero_copy_only=False)).tolist():
-            found[taxonomy.names[row].as_py()].append(row)
-    return found
-
-
 def _match(
-    taxonomy: Taxonomy, taxon: Taxon, by_name: dict[str, list[int]], close: dict[str, list[int]]
+    taxonomy: Taxonomy,
+    taxon: Taxon,
+    exact: dict[str, list[int]],
+    read: dict[str, list[int]],
+    close: dict[str, list[int]],
 ) -> Match:
     if _is_id(taxon):
         row = taxonomy.row(int(taxon)) if int(taxon) < 1 << 31 else None
         rows = [] if row is None else [row]
     else:
-        rows = by_name[str(taxon)]
+        rows = exact.get(str(taxon), [])
+    is_read = not _active(taxonomy, rows) and bool(_active(taxonomy, read.get(str(taxon), [])))
+    if is_read or not rows:
+        rows = read.get(str(taxon), []) if not _is_id(taxon) else rows
     active = _active(taxonomy, rows)
     if len(active) == 1:
-        return Match(taxon, "matched", int(taxonomy.taxon_ids[active[0]]), "", ())
+        reason = f"read as {taxonomy.at(active[0]).name}" if is_read else ""
+        return Match(taxon, "matched", int(taxonomy.taxon_ids[active[0]]), reason, ())
 
     def described(found: Iterable[int]) -> tuple[str, ...]:
-        return tuple(taxonomy.described(row) for row in found)
+        return tuple(taxonomy.described(row) for row in dict.fromkeys(found))
 
     if active:
         reason = f"{len(active)} active taxa have this name"
         return Match(taxon, "ambiguous", None, reason, described(active))
-    near = close.get(str(taxon), [])
+    near = [] if _is_id(taxon) else close.get(_plain(str(taxon)), [])
     if rows:
         reason = "only an inactive taxon is called so" if not _is_id(taxon) else "the taxon is inactive"
         return Match(taxon, "synonym-like", None, reason, described([*rows, *near]))
     if near:
         return Match(taxon, "synonym-like", None, "spelt nearly as another name", described(near))
     return Match(taxon, "missing", None, "not in the source's taxa", ())
-
-
-# --- names that are nearly the same
-
-
-def close_names(taxonomy: Taxonomy, names: Iterable[str]) -> dict[str, list[int]]:
-    """For each name the rows of up to three active taxa with nearly the same name, the closest first.
-
-    Compared are names that share the first or the last word, and single words that begin alike.
-    """
-    asked = {name: _Words.of(name) for name in names if name.strip()}
-    if not asked:
-        return {}
-    lower = pc.utf8_lower(taxonomy.names)
-    keys = {
-        "first": pc.replace_substring_regex(lower, r"\s.*", ""),
-        "last": pc.replace_substring_regex(lower, r".*\s", ""),
-        "start": pc.utf8_slice_codeunits(lower, 0, 4),
-    }
-    active = taxonomy.active
-    one_word = pc.invert(pc.match_substring(lower, " "))
-    found: dict[str, list[tuple[float, int]]] = {name: [] for name in asked}
-    for kind, values in keys.items():
-        groups: defaultdict[str, list[int]] = defaultdict(list)
-        value_set = pa.array(sorted({getattr(words, kind) for words in asked.values()}), pa.string())
-        mask = pc.is_in(values, value_set=value_set)
-        if kind == "start":
-            mask = pc.and_(mask, one_word)
-        rows = np.flatnonzero(mask.to_numpy(zero_copy_only=False) & active)
-        for row, key in zip(rows.tolist(), values.take(pa.array(rows)).to_pylist(), strict=True):
-            groups[key].append(row)
-        texts = dict(zip(rows.tolist(), lower.take(pa.array(rows)).to_pylist(), strict=True))
-        for name, words in asked.items():
-            if kind == "start" and words.first != words.last:
-                continue
-            group = groups.get(getattr(words, kind), [])
-            found[name] += _scored(" ".join(name.lower().split()), group, texts)
-    return {name: _best(scored) for name, scored in found.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    first: str
-    last: str
-    start: str
-
-    @classmethod
-    def of(cls, name: str) -> _Words:
-        words = name.lower().split()
-        return cls(words[0], words[-1], words[0][:4])
-
-
-def _scored(name: str, rows: Sequence[int], texts: dict[int, str]) -> list[tuple[float, int]]:
-    """The rows whose names are close to `name`, by how close."""
-    matcher = difflib.SequenceMatcher(autojunk=False, b=name)
-    scored = []
-    for row in rows:
-        text = texts[row]
-        # Nothing further away can reach the ratio; most names end here.
-        if abs(len(text) - len(name)) > 4:
-            continue
-        matcher.set_seq1(text)
-        if matcher.real_quick_ratio() >= _CUTOFF and matcher.quick_ratio() >= _CUTOFF:
-            ratio = matcher.ratio()
-            if ratio >= _CUTOFF:
-                scored.append((ratio, row))
-    return scored
-
-
-_CUTOFF = 0.8
-
-
-def _best(scored: list[tuple[float, int]]) -> list[int]:
-    ordered = sorted(set(scored), key=lambda one: (-one[0], one[1]))
-    return [row for _, row in ordered[:_MOST]]

@@ -22,6 +22,7 @@ from lakehouse.metadata.engine import files_sql, session
 from lakehouse.metadata.intervals import Interval, intersect, subtract, union
 from lakehouse.metadata.names import Match, counts, match_taxa, write_report
 from lakehouse.metadata.photos import photo_files
+from lakehouse.metadata.spelling import readings
 from lakehouse.metadata.taxonomy import Taxonomy
 from lakehouse.taxon_list import read_taxon_list
 
@@ -194,7 +195,9 @@ def resolve_wanted(lake: Lake, campaign: Campaign, taxonomy: Taxonomy) -> list[T
     if campaign.taxa_path or lost:
         lines: list[int | None] = [None] * len(named)
         if campaign.taxa_path:
-            lines = [one.line for one in read_taxon_list(campaign.taxa_path)]
+            listed = read_taxon_list(campaign.taxa_path)
+            lines = [one.line for one in listed]
+            matches = [_noted(taxonomy, match, one.name) for match, one in zip(matches, listed, strict=True)]
         report = write_report(lake, campaign.name, taxonomy, matches, lines)
     ids = {str(match.asked): match.taxon_id for match in matches}
     excepted = {str(taxon) for one in wanted if isinstance(one, Subtree) for taxon in one.except_}
@@ -213,6 +216,15 @@ def resolve_wanted(lake: Lake, campaign: Campaign, taxonomy: Taxonomy) -> list[T
     if not found:
         raise _unresolved(campaign, taxonomy, matches, lost, report)
     return found
+
+
+def _noted(taxonomy: Taxonomy, match: Match, name: str | None) -> Match:
+    """The match of an id, with a note where the list calls it otherwise: the id may be another database's."""
+    if match.taxon_id is None or name is None:
+        return match
+    if taxonomy.resolve(match.taxon_id).name.lower() in readings(name):
+        return match
+    return replace(match, reason=f"taken by its id; the list calls it {name}")
 
 
 def _unresolved(

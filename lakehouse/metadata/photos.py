@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 
@@ -12,6 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from lakehouse.errors import LakeError, NotFoundError
@@ -20,6 +22,7 @@ from lakehouse.metadata.engine import RowGroups, session
 from lakehouse.metadata.intervals import Interval
 from lakehouse.metadata.join import NO_OBSERVATION, NO_TAXON, UNKNOWN_TAXON, PhotoJoin, bounded
 from lakehouse.metadata.schema import PHOTOS, PHOTOS_ENCODING, PHOTOS_INDEX, PHOTOS_REJECTS
+from lakehouse.metadata.tree import Bools, Ints
 from lakehouse.progress import Task, task
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "photo_files",
     "photos_key",
     "photos_rejects_key",
+    "read_photos",
 ]
 
 FILE_ROWS = 4_000_000
@@ -86,13 +90,64 @@ def load_photos_report(lake: Lake, source_name: str, release_id: str) -> PhotosR
 
 def photo_files(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
     """URIs of the files that hold photos of these label ranges, in order."""
+    return [lake.uri(key) for key in _photo_keys(lake, source_name, release_id, intervals)]
+
+
+def _photo_keys(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
     index = lake.read_table(photos_key(source_name, release_id, "index.parquet"))
-    low, high = index["lft_min"].to_numpy(), index["lft_max"].to_numpy()
-    hit = np.zeros(len(index), np.bool_)
+    hit = _touched(index["lft_min"].to_numpy(), index["lft_max"].to_numpy(), intervals)
+    return [
+        photos_key(source_name, release_id, name) for name in index["file"].filter(pa.array(hit)).to_pylist()
+    ]
+
+
+def _touched(lows: Ints, highs: Ints, intervals: Iterable[Interval]) -> Bools:
+    """Which ranges `[low, high]` hold labels of `intervals`."""
+    hit = np.zeros(len(lows), np.bool_)
     for first, last in intervals:
-        hit |= (low < last) & (high >= first)
-    names = index["file"].filter(pa.array(hit)).to_pylist()
-    return [lake.uri(photos_key(source_name, release_id, name)) for name in names]
+        hit |= (lows < last) & (highs >= first)
+    return hit
+
+
+@lru_cache(maxsize=64)
+def _footer(lake: Lake, key: str) -> tuple[pq.FileMetaData, Ints, Ints]:
+    """The footer of a file, and the least and the greatest label of each of its row groups."""
+    footer = pq.read_metadata(lake.reader(key))
+    column = PHOTOS.get_field_index("lft")
+    spreads = [footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)]
+    return footer, np.array([one.min for one in spreads]), np.array([one.max for one in spreads])
+
+
+def read_photos(
+    lake: Lake,
+    source_name: str,
+    release_id: str,
+    intervals: Sequence[Interval],
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """The photos whose labels are in `intervals` (a set), in the table's order.
+
+    Only the row groups that hold some of them are read; footers of the files used last are kept in memory.
+
+    Parameters
+    ----------
+    columns
+        Of `PHOTOS`, in its order; all if None.
+    """
+    names = PHOTOS.names if columns is None else [name for name in PHOTOS.names if name in columns]
+    found = [pa.table([pa.array([], PHOTOS.field(name).type) for name in names], names)]
+    wanted = list(dict.fromkeys(["lft", *names]))
+    for key in _photo_keys(lake, source_name, release_id, intervals):
+        footer, lows, highs = _footer(lake, key)
+        groups = np.flatnonzero(_touched(lows, highs, intervals)).tolist()
+        with pq.ParquetFile(lake.reader(key), metadata=footer) as file:
+            table = file.read_row_groups(groups, wanted)
+        labels = table["lft"].to_numpy()
+        for low, high in intervals:
+            first, last = np.searchsorted(labels, [low, high])
+            if first < last:
+                found.append(table.slice(first, last - first).select(names))
+    return pa.concat_tables(found)
 
 
 def build_photos(
@@ -116,7 +171,7 @@ def build_photos(
         with task("Joining photos", join.raw_rows, "rows") as progress:
             join.run(progress)
         with task("Sorting photos", join.raw_rows, "rows") as progress:
-            written = _write(lake, source_name, release_id, join.sorted(), progress)
+            written = _write(lake, source_name, release_id, join, progress)
     report = PhotosReport(
         source=source_name,
         release_id=release_id,
@@ -157,49 +212,41 @@ class _Written:
     rejected: Counter[str] = field(default_factory=Counter)
 
 
-def _write(
-    lake: Lake, source_name: str, release_id: str, stream: Iterator[pa.Table], progress: Task
-) -> _Written:
+def _write(lake: Lake, source_name: str, release_id: str, join: PhotoJoin, progress: Task) -> _Written:
     """Write the rejects, the files and their index."""
     written = _Written()
     with lake.parquet_writer(photos_rejects_key(source_name, release_id), PHOTOS_REJECTS) as writer:
         rejects = RowGroups(writer)
-        photos = _accepted(stream, rejects, written, progress)
-        for number, tables in groupby(_numbered(photos), key=itemgetter(0)):
-            file = f"part-{number:05}.parquet"
-            key = photos_key(source_name, release_id, file)
-            part: dict[str, str | int] = {"file": file, "rows": 0}
-            with lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target:
-                groups = RowGroups(target)
-                for _, table in tables:
-                    part.setdefault("lft_min", table["lft"][0].as_py())
-                    part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
-                    groups.append(table)
-                groups.finish()
-            written.parts.append(part)
+        for table in join.rejected():
+            rejects.append(table)
+            written.rejected.update(table["rule"].to_pylist())
         rejects.finish()
+    photos = _counted(join.sorted(), written, progress)
+    for number, tables in groupby(_numbered(photos), key=itemgetter(0)):
+        file = f"part-{number:05}.parquet"
+        key = photos_key(source_name, release_id, file)
+        part: dict[str, str | int] = {"file": file, "rows": 0}
+        with lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target:
+            groups = RowGroups(target)
+            for _, table in tables:
+                part.setdefault("lft_min", table["lft"][0].as_py())
+                part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
+                groups.append(table)
+            groups.finish()
+        written.parts.append(part)
     with lake.parquet_writer(photos_key(source_name, release_id, "index.parquet"), PHOTOS_INDEX) as writer:
         writer.write_table(pa.Table.from_pylist(written.parts, schema=PHOTOS_INDEX))
     return written
 
 
-def _accepted(
-    stream: Iterator[pa.Table], rejects: RowGroups, written: _Written, progress: Task
-) -> Iterator[pa.Table]:
-    """The photos of the stream; the rejected rows are written, and everything is counted."""
-    for table in stream:
+def _counted(photos: Iterator[pa.Table], written: _Written, progress: Task) -> Iterator[pa.Table]:
+    """The photos, counted as they pass."""
+    for table in photos:
         progress.advance(len(table))
-        bad = pc.is_valid(table["rule"])
-        if pc.any(bad).as_py():
-            refused = table.filter(bad).select(PHOTOS_REJECTS.names).cast(PHOTOS_REJECTS)
-            rejects.append(refused)
-            written.rejected.update(refused["rule"].to_pylist())
-            table = table.filter(pc.invert(bad))
-        if len(table):
-            written.photos += len(table)
-            written.shared += len(table) - table["other_observations"].null_count
-            written.disagreeing += pc.sum(table["taxa_disagree"]).as_py()
-            yield table.select(PHOTOS.names).cast(PHOTOS)
+        written.photos += len(table)
+        written.shared += len(table) - table["other_observations"].null_count
+        written.disagreeing += pc.sum(table["taxa_disagree"]).as_py() or 0
+        yield table
 
 
 def _numbered(photos: Iterator[pa.Table]) -> Iterator[tuple[int, pa.Table]]:

@@ -202,20 +202,24 @@ PHOTOS = pa.schema(
         _required("taxa_disagree", pa.bool_()),
     ]
 )
-PHOTOS_ENCODING = parquet_encoding(
-    [
-        "extension",
-        "license",
-        "quality_grade",
-        "taxon_id",
-        "lft",
-        "observed_on",
-        "width",
-        "height",
-        "position",
-    ],
-    ["photo_id"],
-)
+PHOTOS_ENCODING = {
+    **parquet_encoding(
+        [
+            "extension",
+            "license",
+            "quality_grade",
+            "taxon_id",
+            "lft",
+            "observed_on",
+            "width",
+            "height",
+            "position",
+        ],
+        ["photo_id"],
+    ),
+    # What row groups are skipped by.
+    "write_statistics": ["lft"],
+}
 
 # photos/index.parquet: which file holds which labels, [lft_min, lft_max] closed.
 PHOTOS_INDEX = pa.schema(

@@ -17,6 +17,7 @@ from lakehouse.lake import ROW_GROUP, Lake
 from lakehouse.metadata.ingest import list_releases, raw_table_key
 from lakehouse.metadata.intervals import Interval, Labels, assign_intervals
 from lakehouse.metadata.schema import TAXA_COLUMNS, parquet_encoding, rank_columns, taxa_schema
+from lakehouse.metadata.spelling import close_names
 from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_with, positions
 
 # The one taxon that is a root by right; any other without a path is not grafted to the tree.
@@ -390,10 +391,7 @@ class Taxonomy:
 
     def _close(self, name: str) -> list[str]:
         """Up to three active names like `name`."""
-        # Names are matched on top of this class, many at a time.
-        from lakehouse.metadata.names import close_names
-
-        rows = close_names(self, [name]).get(name, [])
+        rows = close_names(self.names, self.active, [name]).get(name, [])
         return list(dict.fromkeys(repr(self.names[row].as_py()) for row in rows))
 
     @cached_property

@@ -26,6 +26,7 @@ from lakehouse.campaign import Campaign
 from lakehouse.errors import GateError, LakeError, NotFoundError
 from lakehouse.images.partition import load_state
 from lakehouse.lake import Lake
+from lakehouse.metadata.engine import files_sql
 from lakehouse.metadata.ingest import load_raw_release
 from lakehouse.metadata.partitions import Plan, load_plan
 from lakehouse.metadata.selection import (
@@ -55,11 +56,10 @@ from lakehouse.snapshots.model import (
 )
 from lakehouse.snapshots.parts import PartWriter, shard_ref
 from lakehouse.snapshots.schema import DROPPED, LABELS, RECORDS, REMOVED, TAXA
-from lakehouse.snapshots.tables import rows
+from lakehouse.snapshots.tables import batches
 from lakehouse.tombstones import load_tombstones
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_IDENTITY_COLUMNS = ("photo_id", "sha256", "label_id", "label", "license", "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,13 @@ def build_snapshot(
         accounting = _accounting(tally.considered, choice)
         _check_gate(campaign, accounting)
         writer = PartWriter(lake, parent_root)
+        parts_before = {parts.partition: parts for parts in parent_root.partitions} if parent_root else {}
         with task("snapshot", len(keys), "partition") as progress:
             for place, photos in choice.kept():
-                partitions.append(_write_partition(writer, lake, campaign, keys[place], photos, tally))
+                key = keys[place]
+                partitions.append(
+                    _write_partition(writer, lake, campaign, key, photos, tally, parts_before.get(key))
+                )
                 progress.advance()
         if not tally.photos:
             raise LakeError(_nothing_stored(campaign, accounting))
@@ -205,6 +209,21 @@ def kinds_of(changes: Mapping[str, int], *, first: bool) -> tuple[Kind, ...]:
         "relicensed": changes["relicensed"],
     }
     return tuple(kind for kind in KINDS if of.get(kind)) or ("repacked",)
+
+
+def _identity_sql(lake: Lake, root: Root) -> str:
+    """The rows that a content_id covers, of the manifest no more than it takes."""
+    labels = files_sql([lake.uri(parts.labels.key) for parts in root.partitions])
+    records = files_sql([lake.uri(parts.records.key) for parts in root.partitions])
+    indexes = files_sql([lake.uri(shard.index.key) for shard in root.shards])
+    return f"""
+        SELECT photo_id, lower(hex(sha256)), label_id, label, license, split
+        FROM (SELECT photo_id, label_id, license, split FROM {labels})
+        JOIN (SELECT photo_id, shard FROM {records}) USING (photo_id)
+        JOIN (SELECT photo_id, sha256, parse_filename(filename)[:64] AS shard
+              FROM {indexes[:-1]}, filename = true)) USING (photo_id, shard)
+        JOIN {files_sql([lake.uri(root.taxa.key)])} USING (label_id)
+        ORDER BY photo_id"""
 
 
 def _selected(lake: Lake, campaign: Campaign, plan: Plan, key: str) -> SelectionReport:
@@ -297,14 +316,22 @@ def content_id(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root) ->
     a newline; equal wherever, however and in however many refreshes the snapshot was built.
     """
     digest = hashlib.sha256(canonical_json({"parameters": root.parameters, "split_salt": root.split_salt}))
-    for batch in rows(connection, lake, root, _IDENTITY_COLUMNS):
-        lines = pl.DataFrame(batch).select(pl.concat_str(pl.all(), separator="\t") + "\n").to_series()
-        digest.update(lines.str.join("").item().encode())
+    lake.attach(connection)
+    if root.partitions:
+        for batch in batches(connection, _identity_sql(lake, root)):
+            lines = pl.DataFrame(batch).select(pl.concat_str(pl.all(), separator="\t") + "\n").to_series()
+            digest.update(lines.str.join("").item().encode())
     return digest.hexdigest()
 
 
 def _write_partition(
-    writer: PartWriter, lake: Lake, campaign: Campaign, key: str, photos: pa.Table, tally: _Tally
+    writer: PartWriter,
+    lake: Lake,
+    campaign: Campaign,
+    key: str,
+    photos: pa.Table,
+    tally: _Tally,
+    before: PartitionParts | None,
 ) -> PartitionParts:
     """Write the parts of one partition, of which the snapshot takes `photos`, and count it."""
     selection = lake.read_table(selection_key(campaign.name, key))
@@ -318,7 +345,9 @@ def _write_partition(
     for column, counter in (("split", tally.splits), ("license", tally.licenses)):
         counter.update(dict(pl.Series(column, table[column].cast(pa.string())).value_counts().iter_rows()))
     return PartitionParts(
-        partition=key, labels=writer.store(table, LABELS), records=writer.store(table, RECORDS)
+        partition=key,
+        labels=writer.store(table, LABELS, before.labels if before else None),
+        records=writer.store(table, RECORDS, before.records if before else None),
     )
 
 

@@ -141,16 +141,23 @@ def _pick(
             "NULL::BIGINT AS size, NULL::BLOB AS sha256, NULL::TIMESTAMP AS last_at WHERE false)"
         )
     )
+    columns = "photo_id, outcome, shard, size, sha256"
+    cursor.execute(f"""
+        CREATE TEMP TABLE tried AS
+        SELECT {columns}, last_at FROM {rows} WHERE photo_id IN (SELECT photo_id FROM selected)""")
     # At one and the same time a stored row counts: what is in the lake does not become less.
     cursor.execute(f"""
         CREATE TEMP TABLE picked AS
+        WITH again AS (SELECT photo_id FROM tried GROUP BY photo_id HAVING count(*) > 1)
         SELECT part, photo_id, label_id, split, outcome, shard, size, sha256
         FROM selected LEFT JOIN (
-            SELECT photo_id, outcome, shard, size, sha256 FROM {rows}
-            WHERE photo_id IN (SELECT photo_id FROM selected)
+            SELECT {columns} FROM tried ANTI JOIN again USING (photo_id)
+            UNION ALL
+            SELECT {columns} FROM (SELECT * FROM tried SEMI JOIN again USING (photo_id))
             QUALIFY row_number() OVER (
                 PARTITION BY photo_id ORDER BY last_at DESC, outcome = 'stored' DESC) = 1
         ) USING (photo_id)""")
+    cursor.execute("DROP TABLE tried")
     cursor.execute("DROP TABLE selected")
     untried = cursor.execute("""
         SELECT part, count(*) FROM picked WHERE outcome IS NULL GROUP BY 1 ORDER BY 1 LIMIT 1""").fetchall()
@@ -168,15 +175,24 @@ def _drop_copies(campaign: Campaign, cursor: duckdb.DuckDBPyConnection) -> None:
         rule = "CASE WHEN split <> first_split THEN 'copy_in_other_split' END"
     else:
         rule = "CASE WHEN labels > 1 THEN 'copies_disagree' WHEN photo_id <> stays THEN 'copy' END"
+    # Numbers are grouped much faster than digests, and few photos are left to look at closely.
+    cursor.execute("""
+        CREATE TEMP TABLE copies AS
+        WITH often AS (
+            SELECT hash(sha256) AS short FROM picked WHERE outcome = 'stored' GROUP BY 1 HAVING count(*) > 1
+        )
+        SELECT photo_id, label_id, split, sha256 FROM picked
+        WHERE outcome = 'stored' AND hash(sha256) IN (SELECT short FROM often)""")
     cursor.execute(f"""
         INSERT INTO dropped
         SELECT photo_id, {rule} AS reason, CASE WHEN reason <> 'copies_disagree' THEN stays END
-        FROM picked JOIN (
+        FROM copies JOIN (
             SELECT sha256, min(photo_id) AS stays, arg_min(split, photo_id) AS first_split,
                    count(DISTINCT label_id) AS labels
-            FROM picked WHERE outcome = 'stored' GROUP BY sha256 HAVING count(*) > 1
+            FROM copies GROUP BY sha256 HAVING count(*) > 1
         ) USING (sha256)
-        WHERE outcome = 'stored' AND reason IS NOT NULL""")
+        WHERE reason IS NOT NULL""")
+    cursor.execute("DROP TABLE copies")
 
 
 def _drop_near_copies(lake: Lake, campaign: Campaign, cursor: duckdb.DuckDBPyConnection) -> None:

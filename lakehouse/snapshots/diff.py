@@ -176,7 +176,10 @@ def _changes(
     renamed = f"""
         SELECT label_id FROM ({taxa[0]}) a JOIN ({taxa[1]}) b USING (label_id)
         WHERE a.label IS DISTINCT FROM b.label OR a.place IS DISTINCT FROM b.place"""
-    sides = [_rows(lake, root, same, renamed) for root in (old, new)]
+    # Where the records are the same, so is the shard of every photo that is in both.
+    records = {parts.records.key for parts in old.partitions} if old else set()
+    records &= {parts.records.key for parts in new.partitions}
+    sides = [_rows(lake, root, same, records, renamed) for root in (old, new)]
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMP TABLE old_taxa AS {taxa[0]}")
         cursor.execute(f"CREATE TEMP TABLE new_taxa AS {taxa[1]}")
@@ -231,27 +234,28 @@ def _taxa(lake: Lake, root: Root | None) -> str:
     return f"SELECT label_id, label, concat_ws('|', {place}) AS place FROM {file}"
 
 
-def _rows(lake: Lake, root: Root | None, same: set[PartitionParts], renamed: str) -> str:
-    """The rows of a root that may differ: photo_id, label_id, license, split, shard."""
-    nothing = (
-        "SELECT NULL::BIGINT AS photo_id, NULL::INTEGER AS label_id, NULL::VARCHAR AS license, "
-        "NULL::VARCHAR AS split, NULL::VARCHAR AS shard WHERE false"
-    )
-    if root is None:
-        return nothing
-    sides = []
+def _rows(lake: Lake, root: Root | None, same: set[PartitionParts], records: set[str], renamed: str) -> str:
+    """The rows of a root that may differ: photo_id, label_id, license, split, and the shard unless the
+    partition has its `records` in both."""
+    sides = ["SELECT NULL::BIGINT, NULL::INTEGER, NULL::VARCHAR, NULL::VARCHAR, NULL::VARCHAR WHERE false"]
+    partitions = root.partitions if root else ()
     for parts, where in (
-        ([parts for parts in root.partitions if parts not in same], ""),
-        ([parts for parts in root.partitions if parts in same], f"WHERE label_id IN ({renamed})"),
+        ([parts for parts in partitions if parts in same], f"WHERE label_id IN ({renamed})"),
+        ([parts for parts in partitions if parts not in same and parts.records.key in records], ""),
     ):
         if parts:
             labels = files_sql([lake.uri(one.labels.key) for one in parts])
-            records = files_sql([lake.uri(one.records.key) for one in parts])
-            sides.append(
-                f"SELECT photo_id, label_id, license, split, shard FROM {labels} "
-                f"JOIN (SELECT photo_id, shard FROM {records}) USING (photo_id) {where}"
-            )
-    return " UNION ALL ".join(sides) or nothing
+            sides.append(f"SELECT photo_id, label_id, license, split, NULL FROM {labels} {where}")
+    others = [parts for parts in partitions if parts.records.key not in records]
+    if others:
+        labels = files_sql([lake.uri(one.labels.key) for one in others])
+        shards = files_sql([lake.uri(one.records.key) for one in others])
+        sides.append(
+            f"SELECT photo_id, label_id, license, split, shard FROM {labels} "
+            f"JOIN (SELECT photo_id, shard FROM {shards}) USING (photo_id)"
+        )
+    query = " UNION ALL ".join(sides)
+    return f"SELECT * FROM ({query}) r(photo_id, label_id, license, split, shard)"
 
 
 def _replaced(cursor: duckdb.DuckDBPyConnection, lake: Lake, old: Root | None, new: Root) -> str:

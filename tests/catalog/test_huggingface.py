@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lakehouse.catalog.hub_features import features, front_of, pinned
 from lakehouse.catalog.huggingface import check_limits, forget_earlier, publish
 from lakehouse.errors import CatalogError, UsageError
 from lakehouse.settings import Settings
-from lakehouse.snapshots.export import SIDECAR
+from lakehouse.snapshots.export import SIDECAR, Format
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.snapshots.schema import MANIFEST
 from tests.catalog.hub import TOKEN, Entry, FakeHub, serve
@@ -39,6 +40,33 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_client, "PAUSES", (0.0, 0.0, 0.0))
     monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(bundle, "pictures", lambda *arguments: {"figures/strip.jpg": b"a picture"})
+
+
+@pytest.fixture(autouse=True)
+def _exported_once(
+    monkeypatch: pytest.MonkeyPatch, exports: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    """Exports are copies of one that was really made: what is tested is how they travel."""
+    whole = huggingface.fill
+
+    def fill(snapshot: Snapshot, folder: Path, layout: Format, written: Any) -> Any:
+        if snapshot.version.ref not in exports:
+            made = exports["folder"] / snapshot.version.ref
+            made.mkdir()
+            exports[snapshot.version.ref] = made, whole(snapshot, made, layout)
+        made, files = exports[snapshot.version.ref]
+        shutil.copytree(made, folder, dirs_exist_ok=True)
+        for file in files:
+            if file.role == "shard":
+                written(file)
+        return files
+
+    monkeypatch.setattr(huggingface, "fill", fill)
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return {"folder": tmp_path_factory.mktemp("exports")}
 
 
 @pytest.fixture
@@ -96,8 +124,9 @@ def manifest_of(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def test_a_version_arrives_whole_public_and_tagged(
-    hub: FakeHub, settings: Settings, second: Snapshot
+    hub: FakeHub, settings: Settings, second: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(huggingface, "fill", bundle.fill)
     entry = publish(second, TARGET, settings)
     for name in (REPO, COMPANION):
         repo = hub.repos[name]
@@ -206,7 +235,7 @@ def test_an_interrupted_upload_goes_on_where_it_was(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(bundle, "render_card", interrupt)
+        patch.setattr(huggingface, "lay_out_metadata", interrupt)
         publish(second, TARGET, settings)
     repo = hub.repos[REPO]
     assert repo.private and set(repo.files) == {".gitattributes"}, "nobody sees half of it"
@@ -257,6 +286,19 @@ def test_the_next_version_replaces_the_files_and_keeps_the_tag(
     assert set(repo.commits[before]) == old, "the former version is still there under its tag"
 
 
+def test_a_version_out_of_which_photographs_were_taken_moves_its_tag(
+    hub: FakeHub, settings: Settings, second: Snapshot
+) -> None:
+    publish(second, TARGET, settings)
+    repo = hub.repos[REPO]
+    before = repo.head
+    record = json.loads(repo.read("lakehouse.json")) | {"snapshot_id": "0" * 64}
+    data = json.dumps(record).encode()
+    repo.commits[before]["lakehouse.json"] = Entry("0" * 40, len(data), data)
+    assert publish(second, TARGET, settings).changed
+    assert repo.head != before and repo.tags == {"v2": repo.head}
+
+
 def test_files_of_others_stay(hub: FakeHub, settings: Settings, first: Snapshot, second: Snapshot) -> None:
     publish(first, TARGET, settings)
     repo = hub.repos[REPO]
@@ -274,6 +316,17 @@ def test_a_file_that_was_deleted_there_comes_back(hub: FakeHub, settings: Settin
     assert publish(second, TARGET, settings).changed
     assert name in repo.files
     assert hub.received == 0, "its bytes were there still"
+
+
+def test_a_card_that_was_edited_there_is_put_right(
+    hub: FakeHub, settings: Settings, second: Snapshot
+) -> None:
+    publish(second, TARGET, settings)
+    repo = hub.repos[REPO]
+    card = repo.read("README.md")
+    repo.commit({**repo.files, "README.md": Entry("0" * 40, 9, b"not this!")})
+    assert publish(second, TARGET, settings).changed
+    assert repo.read("README.md") == card
 
 
 def test_a_private_repository_stays_private(hub: FakeHub, settings: Settings, second: Snapshot) -> None:

@@ -53,7 +53,10 @@ def test_it_covers_the_places_and_times_of_the_data(export: Published) -> None:
 def test_it_leads_to_the_tables_and_not_to_every_archive(export: Published) -> None:
     document = dataset_jsonld(export.version, export.root, export.statistics, export.files)
     listed = {one["contentUrl"]: one["sha256"] for one in document["distribution"]}
-    assert set(listed) == {"manifest.parquet", "attribution.parquet"}
+    assert set(listed) == {
+        file.url for file in export.files if file.role not in ("shard", "figure", "earlier")
+    }
+    assert {"manifest.parquet", "attribution.parquet"} <= set(listed)
     assert listed["manifest.parquet"] == next(f.sha256 for f in export.files if f.role == "manifest")
 
 

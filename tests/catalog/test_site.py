@@ -26,7 +26,7 @@ from lakehouse.licences import LICENCES
 from lakehouse.settings import Settings
 from lakehouse.snapshots import refs
 from lakehouse.snapshots.identity import canonical_json
-from lakehouse.snapshots.model import About
+from lakehouse.snapshots.model import About, Withdrawal
 from lakehouse.snapshots.read import Snapshot
 
 HOSTILE = (
@@ -42,8 +42,7 @@ def renamed(path: Path, text: str) -> Lake:
     for version in refs.versions(lake, "demo"):
         creators = (Creator(name=text, url=f"javascript:alert(5)//{text}"), Creator(name=text, url=text))
         about = About(title=text, description=text, creators=creators)
-        key = f"refs/demo/v{version.version}"
-        lake.put(key, canonical_json(version.model_copy(update={"about": about})))
+        refs.replace_version(lake, version.model_copy(update={"about": about}))
         root = Snapshot(lake, version).root
         for parts in root.partitions:
             file = path / parts.records.key
@@ -147,12 +146,21 @@ def test_every_photograph_that_is_shown_is_credited_and_may_be_adapted(pages: Pa
         assert LICENCES[row["license"]].derivatives
 
 
-def test_photographs_that_must_not_be_adapted_are_not_shown(harmed_demo: Any, tmp_path: Path) -> None:
-    snapshot = Snapshot(harmed_demo.lake, harmed_demo.second.version)
-    for parts in snapshot.root.partitions:
-        file = harmed_demo.path / parts.labels.key
-        pl.read_parquet(file).with_columns(license=pl.lit("CC-BY-ND")).write_parquet(file)
-    assert site._shown_photos(snapshot) == []
+def test_a_version_out_of_which_photographs_were_taken_says_so(harmed_demo: Any, tmp_path: Path) -> None:
+    old = harmed_demo.second.version
+    tombstone = Withdrawal(
+        snapshot_id="f" * 64,
+        campaign="demo",
+        version=2,
+        successor=old.snapshot_id,
+        removed={"privacy": 1},
+        day="2026-11-01",
+    )
+    harmed_demo.lake.put(refs.withdrawal_key("f" * 64), canonical_json(tombstone))
+    build_site(harmed_demo.lake, tmp_path)
+    html = read(tmp_path, "demo/v2/index.html")
+    assert 'taken out of this version on <time datetime="2026-11-01">' in html and "f" * 64 in html
+    assert "taken out of this version" not in read(tmp_path, "demo/v1/index.html")
 
 
 def test_search_engines_find_the_dataset_in_the_page(pages: Path) -> None:

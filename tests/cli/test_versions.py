@@ -99,7 +99,14 @@ def test_verify_reads_every_byte_of_a_version(on_demo: Lakehouse, demo: DemoLake
     shards = [file for shard in root.shards for file in (shard.tar, shard.index)]
     files = [root.taxa, *parts, *shards]
     assert found["whole"] is True and found["problems"] == []
-    assert (found["files"], found["bytes"]) == (len(files), sum(file.size for file in files))
+    version = library.open(str(demo.path)).snapshot("demo@v2").version
+    assert version.removed and root.dropped
+    described = [path for path in (demo.path / "catalog/demo/v2").rglob("*") if path.is_file()]
+    described = [path for path in described if path.name != "checksums.txt"]
+    files = [*files, root.dropped, version.removed]
+    assert found["files"] == found["files_total"] == len(files) + len(described)
+    sizes = sum(file.size for file in files) + sum(path.stat().st_size for path in described)
+    assert found["bytes"] == sizes
 
 
 def test_verify_in_text_says_that_a_version_is_whole(on_demo: Lakehouse) -> None:
@@ -149,7 +156,7 @@ def test_export_lists_the_files_it_wrote(
     assert all(sha256(tmp_path / "out" / name) == digest for name, digest in listed.items())
     assert (
         len(pl.read_parquet(tmp_path / "out" / "manifest.parquet"))
-        == demo.second.version.accounting["stored"]
+        == library.open(str(demo.path)).snapshot("demo@v2").root.counts.photos
     )
 
 

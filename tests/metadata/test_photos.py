@@ -199,6 +199,9 @@ def test_buckets_and_ranges_change_nothing(
     bucket.observers.append((9, "new", ""))  # another release of the same photos
     monkeypatch.setattr(join, "BUCKET_ROWS", 9)
     monkeypatch.setattr(join, "_IDS", 20)
+    monkeypatch.setattr(join, "RANGE_ROWS", 6)
+    monkeypatch.setattr(join, "SLICE_ROWS", 2)
+    monkeypatch.setattr(join, "_CUT_ROWS", 10)
     release = build(bucket)
     assert table(lake, release) == whole
     report = load_photos_report(lake, "mini", release)

@@ -18,6 +18,9 @@ from lakehouse.taxon_list import read_taxon_list
         ("count\ttaxon_id\tname\n1\t102\tRana\n2\t\tHyla\n", [(2, 102), (3, "Hyla")]),
         ("Rana una,frog\nHyla,frog\n", [(1, "Rana una"), (2, "Hyla")]),
         ('Amanita "sp"\n', [(1, 'Amanita "sp"')]),
+        ("genus,species\nRana,una\nRana,Rana duo\n", [(2, "Rana una"), (3, "Rana duo")]),
+        ("family,genus,species,scientific_name\nRanidae,Rana,una,Rana una L.\n", [(2, "Rana una L.")]),
+        ('scientificName\n"Rana una Linnaeus, 1758"\n', [(2, "Rana una Linnaeus, 1758")]),
     ],
 )
 def test_names_and_ids_are_found_with_their_lines(tmp_path: Path, text: str, expected: list[object]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from lakehouse.images.ledger import Ledger
 from lakehouse.lake import Lake
+from lakehouse.snapshots.removal import LEASE
 
 LAKE = ("put", "create", "publish", "delete")
 LEDGER = ("forget", "move", "purge")
@@ -57,3 +58,8 @@ def fused(at: float = -1) -> Iterator[Fuse]:
                 patch.setattr(kind, name, fuse.around(getattr(kind, name), f"{kind.__name__}.{name}"))
         fuse.at = at
         yield fuse
+
+
+def bury_holder(lake: Lake) -> None:
+    """A lease whose holder is dead is over at once; the test's process, which held it, lives on."""
+    lake.delete(LEASE)

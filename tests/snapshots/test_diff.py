@@ -142,7 +142,15 @@ def test_changes_by_label_add_up_to_the_totals(found: Diff) -> None:
 
 
 def test_rows_are_in_photo_order_with_before_and_after(rows: pl.DataFrame) -> None:
-    assert rows.columns == ["photo_id", "change", "old_label", "new_label", "old_license", "new_license"]
+    assert rows.columns == [
+        "photo_id",
+        "change",
+        "reason",
+        "old_label",
+        "new_label",
+        "old_license",
+        "new_license",
+    ]
     assert rows["photo_id"].is_sorted()
     assert (
         rows.filter(pl.col("change") == "added")["old_label"].null_count()

@@ -29,7 +29,7 @@ from lakehouse.snapshots.seal import seal
 from lakehouse.snapshots.verify import verify
 from lakehouse.tombstones import load_tombstones
 from tests.metadata.conftest import uuid_of
-from tests.snapshots.faults import Killed, fused
+from tests.snapshots.faults import Killed, bury_holder, fused
 from tests.snapshots.mini import COPY, FIRST, NEW, Pond, build, frogs, picture
 from tests.snapshots.scan import everything, traces
 
@@ -237,6 +237,7 @@ def cut_and_completed(described: Lake, tmp_path: Path, every: int) -> None:
         # Before and after an operation by turns: after one and before the next is the same instant.
         with fused(at=number + 0.5 * (number % 2)), pytest.raises(Killed):
             remove(lake, REQUESTS)
+        bury_holder(lake)
         remove(lake, [])  # what was begun is completed without anybody naming it again
         remove(lake, REQUESTS)
         assert state(lake) == wanted, f"cut at {number}: {fuse.seen[number]}"
