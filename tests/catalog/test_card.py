@@ -98,8 +98,8 @@ def test_what_is_shown_is_credited(export) -> None:
 def test_what_changed_since_the_version_before_is_told_by_label(export) -> None:
     version = export.version.model_copy(update={"parent": "4" * 64, "changes": {"added": 3, "removed": 1}})
     changed = [
-        LabelChanges("Turdus merula", 3, 1, 0, 0),
-        *(LabelChanges(f"x{n}", 1, 0, 0, 0) for n in range(20)),
+        LabelChanges("Turdus merula", 9, 11, 3, 1, 0, 0, 0),
+        *(LabelChanges(f"x{n}", 4, 5, 1, 0, 0, 0, 0) for n in range(20)),
     ]
     card = render_card(version, export.root, export.statistics, export.files, changed=changed)
     rows = table_rows(rendered(card.split("\n---\n", 1)[1]))
