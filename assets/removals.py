@@ -5,7 +5,8 @@ from pathlib import Path
 import dagster as dg
 
 from assets.failures import told_plainly
-from lakehouse.catalog.publish import describe_again
+from lakehouse.campaign import load_campaigns
+from lakehouse.catalog.publish import describe_again, renew_entries
 from lakehouse.errors import UsageError
 from lakehouse.settings import load_settings
 from lakehouse.snapshots import removal
@@ -29,11 +30,16 @@ def build_removal_job() -> dg.JobDefinition:
             events = purge_events(Path(context.instance.root_directory), ids)
             report = removal.remove(opened, requests, progress=context.log.info)
             described = describe_again(opened)
+            renewed = renew_entries(
+                opened, report.campaigns, load_campaigns(opened.settings.campaigns), opened.settings
+            )
         # Numbers only: which photographs they were is what must not stay.
         context.log.info(
             f"{sum(report.photos.values()):,} photos taken back ({report.copies:,} of them copies), "
             f"{report.already:,} were before; {report.shards:,} shards rewritten, {report.bytes:,} bytes "
-            f"deleted; {events:,} events lost their pictures; described anew: {', '.join(described) or 'none'}"
+            f"deleted; {events:,} events lost their pictures; "
+            f"described anew: {', '.join(described) or 'none'}; "
+            f"CKAN entries renewed: {', '.join(renewed) or 'none'}"
         )
         for ref, (old, new) in report.versions.items():
             context.log.info(f"{ref} was {old}, is {new}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -351,6 +351,20 @@ def renew(lake: Lake, campaign: str, target: CkanTarget | None, settings: Settin
         ckan.withdraw(campaign, settings)
         return None
     return publish_to_ckan(Snapshot(lake, versions[-1]), target, settings)
+
+
+def renew_entries(
+    lake: Lake, names: Iterable[str], campaigns: Mapping[str, Campaign], settings: Settings
+) -> list[str]:
+    """`renew` those of the named campaigns that publish to a CKAN which the settings reach; returns their
+    names. The campaign files are looked up in `campaigns` by name."""
+    renewed = []
+    for name in sorted(set(names) & set(campaigns)):
+        target = campaigns[name].publish.ckan
+        if target and outlets(campaigns[name], settings)["ckan_entry"]:
+            renew(lake, name, target, settings)
+            renewed.append(name)
+    return renewed
 
 
 def describe_again(lake: Lake) -> list[str]:

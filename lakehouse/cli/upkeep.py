@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.catalog.publish import describe_again
+from lakehouse.campaign import load_campaigns
+from lakehouse.catalog.publish import describe_again, renew_entries
 from lakehouse.cli import runs
 from lakehouse.cli.output import Json, bars, emit, facts, human_bytes, out, say, table
 from lakehouse.errors import UsageError
-from lakehouse.lake import open_lake
+from lakehouse.lake import Lake, open_lake
 from lakehouse.snapshots import housekeeping, refs, removal
 from lakehouse.snapshots.duplicates import FLAGS
 from lakehouse.snapshots.duplicates import duplicates as find_duplicates
@@ -67,6 +68,7 @@ def remove(
         described = describe_again(lake)
     if as_json:
         emit({"done": True, **asdict(report), "described": described, "events": events})
+        _tell_catalogues(lake, report.campaigns)
         return
     counts = ", ".join(f"{count:,} {name}" for name, count in report.photos.items()) or "none"
     say("[bold green]taken back[/]: {counts}", counts=counts)
@@ -85,7 +87,14 @@ def remove(
     rows = [(ref, old[:12], new[:12]) for ref, (old, new) in report.versions.items()]
     if rows:
         table("versions", ("version", "was", "is"), rows)
-    say("tell those who have copies; exports, catalogues elsewhere and backups of this lake are not reached")
+    for name in _tell_catalogues(lake, report.campaigns):
+        say("the CKAN entry of {name} says so too", name=name)
+    say("tell those who have copies; exports and backups of this lake are not reached")
+    say("on the Hugging Face Hub: [bold]lakehouse publish NAME@latest --forget-earlier[/]")
+
+
+def _tell_catalogues(lake: Lake, campaigns: set[str]) -> list[str]:
+    return renew_entries(lake, campaigns, load_campaigns(lake.settings.campaigns), lake.settings)
 
 
 def gc(

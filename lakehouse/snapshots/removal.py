@@ -103,6 +103,11 @@ class RemovalReport:
     objects: int = 0
     bytes: int = 0
 
+    @property
+    def campaigns(self) -> set[str]:
+        """The campaigns of the affected versions."""
+        return {ref.partition("@")[0] for ref in self.versions}
+
 
 def read_requests(path: Path, reason: Reason = "legal") -> list[RemovalRequest]:
     """Read a list of photos: CSV or plain text with a header `photo_id` and maybe `reason`.
