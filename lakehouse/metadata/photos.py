@@ -135,7 +135,8 @@ def read_photos(
         Of `PHOTOS`, in its order; all if None.
     """
     names = PHOTOS.names if columns is None else [name for name in PHOTOS.names if name in columns]
-    found = [pa.table([pa.array([], PHOTOS.field(name).type) for name in names], names)]
+    kinds = pa.schema([PHOTOS.field(name) for name in names])
+    found = [pa.table([pa.nulls(0, kind) for kind in kinds.types], schema=kinds)]
     wanted = list(dict.fromkeys(["lft", *names]))
     for key in _photo_keys(lake, source_name, release_id, intervals):
         footer, lows, highs = _footer(lake, key)
@@ -146,7 +147,7 @@ def read_photos(
         for low, high in intervals:
             first, last = np.searchsorted(labels, [low, high])
             if first < last:
-                found.append(table.slice(first, last - first).select(names))
+                found.append(table.slice(first, last - first).select(names).cast(kinds))
     return pa.concat_tables(found)
 
 

@@ -18,6 +18,7 @@ from lakehouse.metadata.photos import (
     photo_files,
     photos_key,
     photos_rejects_key,
+    read_photos,
 )
 from lakehouse.metadata.schema import PHOTOS, PHOTOS_INDEX, PHOTOS_REJECTS
 from lakehouse.metadata.taxonomy import Taxonomy
@@ -186,6 +187,22 @@ def test_photos_are_built_once(
     release = build(bucket)
     lake.delete(photos_key("mini", release, "part-00000.parquet"))
     assert build_photos(lake, "mini", release, connection).photos == 1
+
+
+def test_photos_of_a_subtree_are_read_alone(lake: Lake, bucket: Bucket, build: Build) -> None:
+    for number, taxon in ((1, 102), (2, 103), (3, 111)):
+        bucket.observe(number, taxon)
+        bucket.photograph(10 * number, number)
+    release = build(bucket)
+    taxonomy = Taxonomy.load(lake, "mini", release)
+    for taxon in (102, 103, 111, 100):
+        low, high = taxonomy.resolve(taxon).interval
+        labels = {photo_id: int(str(row["lft"])) for photo_id, row in table(lake, release).items()}
+        expected = sorted(photo_id for photo_id, label in labels.items() if low <= label < high)
+        found = read_photos(lake, "mini", release, [(low, high)])
+        assert sorted(found["photo_id"].to_pylist()) == expected
+        assert found.schema.equals(PHOTOS)
+    assert len(read_photos(lake, "mini", release, [(0, 0)], ["photo_id"])) == 0
 
 
 def test_buckets_and_ranges_change_nothing(
