@@ -30,10 +30,11 @@ def build_removal_job() -> dg.JobDefinition:
             report = removal.remove(opened, requests, progress=context.log.info)
             described = describe_again(opened)
         # Numbers only: which photographs they were is what must not stay.
+        anew = ", ".join(described) or "none"
         context.log.info(
             f"{sum(report.photos.values()):,} photos taken back ({report.copies:,} of them copies), "
             f"{report.already:,} were before; {report.shards:,} shards rewritten, {report.bytes:,} bytes "
-            f"deleted; {events:,} events lost their pictures; described anew: {', '.join(described) or 'none'}"
+            f"deleted; {events:,} events lost their pictures; described anew: {anew}"
         )
         for ref, (old, new) in report.versions.items():
             context.log.info(f"{ref} was {old}, is {new}")
