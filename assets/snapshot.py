@@ -49,7 +49,7 @@ def build_snapshot_asset(campaign: Campaign, retry: dg.RetryPolicy | None = None
             opened = lake.open()
             with open_source(campaign.source, opened) as source, duckdb.on(opened) as connection:
                 built = build_snapshot(
-                    opened, campaign, source.name, source.reference_url, connection, context.run_id
+                    opened, campaign, source.name, source.reference_url, connection, context.run.run_id
                 )
                 changes = _changes(connection, opened, built)
         context.log.info(f"{built.version.ref}: {'new version' if built.created else 'nothing new'}")

@@ -398,8 +398,42 @@ def test_the_documented_defaults_are_the_real_ones(load: Load) -> None:
     for key, default in documented().items():
         if re.fullmatch(r"`[^`]+`", default) and key != "taxa":
             value: Any = values
-            for step in key.split("."):
+            for step in key.replace("splits.", "splits_").split("."):
                 value = value[step]
             found[key], said[key] = value, yaml.safe_load(default.strip("`"))
     assert found == said
     assert len(found) > 8
+
+
+def test_splits_may_be_grouped_by_observer(load: Load) -> None:
+    campaign = load("splits: {train: 0.5, test: 0.5, group_by: observer}")
+    assert (campaign.splits, campaign.splits_group_by) == ({"train": 0.5, "test": 0.5}, "observer")
+    assert campaign.parameters()["splits_group_by"] == "observer"
+    assert "splits_group_by" not in load().parameters()
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "distance"),
+    [("dedupe: exact", "exact", None), ("dedupe: near", "near", None),
+     ("dedupe: {rule: near, distance: 4}", "near", 4), ("", "none", None)],
+)  # fmt: skip
+def test_a_rule_for_copies_is_a_word_or_more(load: Load, text: str, rule: str, distance: int | None) -> None:
+    campaign = load(text)
+    assert (campaign.dedupe.rule, campaign.dedupe.distance) == (rule, distance)
+    assert ("dedupe" in campaign.parameters()) == bool(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("splits: {train: 1, group_by: moon}", "group_by"),
+        ("splits_group_by: observer", "splits: {..., group_by: observer}"),
+        ("dedupe: all", "dedupe"),
+        ("dedupe: {rule: exact, distance: 2}", "'distance' needs 'rule: near'"),
+        ("dedupe: {rule: near, distance: 9}", "distance"),
+        ("per_label: {min_per_split: -1}", "min_per_split"),
+    ],
+)
+def test_what_groups_or_dedupes_nothing_is_refused(load: Load, text: str, message: str) -> None:
+    with pytest.raises(CampaignError, match=re.escape(message)):
+        load(text)
