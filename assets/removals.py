@@ -34,11 +34,11 @@ def build_removal_job() -> dg.JobDefinition:
                 opened, report.campaigns, load_campaigns(opened.settings.campaigns), opened.settings
             )
         # Numbers only: which photographs they were is what must not stay.
+        anew = ", ".join(described) or "none"
         context.log.info(
             f"{sum(report.photos.values()):,} photos taken back ({report.copies:,} of them copies), "
             f"{report.already:,} were before; {report.shards:,} shards rewritten, {report.bytes:,} bytes "
-            f"deleted; {events:,} events lost their pictures; "
-            f"described anew: {', '.join(described) or 'none'}; "
+            f"deleted; {events:,} events lost their pictures; described anew: {anew}; "
             f"CKAN entries renewed: {', '.join(renewed) or 'none'}"
         )
         for ref, (old, new) in report.versions.items():

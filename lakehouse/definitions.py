@@ -27,8 +27,8 @@ def build_definitions(
     addresses = {source_name_of(campaign.source): campaign.source for campaign in campaigns}
     sources = [build_source(address, retry) for _, address in sorted(addresses.items())]
     built = [(campaign, build_campaign(campaign, settings, retry)) for campaign in campaigns]
-    automation = [build_automation(campaign, assets, settings) for campaign, assets in built]
     removals = build_removal_job()
+    automation = [build_automation(campaign, assets, settings, removals) for campaign, assets in built]
     return dg.Definitions(
         assets=[
             *(asset for source in sources for asset in source.assets),

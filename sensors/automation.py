@@ -46,8 +46,10 @@ class CampaignAutomation:
     schedules: list[dg.ScheduleDefinition]
 
 
-def build_automation(campaign: Campaign, assets: CampaignAssets, settings: Settings) -> CampaignAutomation:
-    """The automation of `campaign` over its jobs."""
+def build_automation(
+    campaign: Campaign, assets: CampaignAssets, settings: Settings, removals: Job
+) -> CampaignAutomation:
+    """The automation of `campaign` over its jobs; `removals` is the job that takes photographs back."""
     group, source_name = identifier(campaign.name), source_name_of(campaign.source)
 
     @dg.sensor(
@@ -186,7 +188,7 @@ def build_automation(campaign: Campaign, assets: CampaignAssets, settings: Setti
         new_dump,
         edited,
         _hand_over(f"{group}_then_taxa", [assets.prepare], assets.taxa, nothing_undone),
-        _hand_over(f"{group}_then_snapshot", [assets.taxa], assets.snapshot, snapshot_is_described),
+        _hand_over(f"{group}_then_snapshot", [assets.taxa, removals], assets.snapshot, snapshot_is_described),
         partitions,
     ]
     return CampaignAutomation(sensors, [monthly, nightly, weekly])
@@ -206,7 +208,8 @@ def _hand_over(
         monitored_jobs=[*after],
         request_job=then,
         minimum_interval_seconds=10,
-        description=f"Starts {then.name} when an automated {after[0].name} succeeded and left it work.",
+        description=f"Starts {then.name} when an automated run of {' or '.join(job.name for job in after)} "
+        "succeeded and left it work.",
     )
     def follow(context: dg.RunStatusSensorContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
         run = context.dagster_run

@@ -9,6 +9,7 @@ from lakehouse.settings import load_settings
 from lakehouse.snapshots import removal
 from resources.lake import LakeResource
 from sensors.attempts import decide, under_way
+from sensors.automation import AUTOMATED
 
 
 def build_removal_sensor(job: dg.JobDefinition) -> dg.SensorDefinition:
@@ -38,6 +39,7 @@ def build_removal_sensor(job: dg.JobDefinition) -> dg.SensorDefinition:
         found = decide(digest, to_do, context.cursor, under_way(context.instance, job.name))
         if isinstance(found, str):
             return dg.SkipReason(found)
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"removals:{found}")], cursor=str(found))
+        request = dg.RunRequest(run_key=f"removals:{found}", tags=AUTOMATED)
+        return dg.SensorResult(run_requests=[request], cursor=str(found))
 
     return removal_list
