@@ -64,7 +64,6 @@ def build_plan_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
         problems = [
             *overlaps(plan),
             *(f"{one.key} has no photos" for one in plan.partitions if one.photos < 1),
-            *([] if plan.partitions else ["the source has no photo under the campaign's taxa"]),
         ]
         return verdict(problems, f"{len(plan.partitions):,} partitions share no taxon")
 
@@ -77,6 +76,8 @@ def build_plan_checks(campaign: Campaign) -> list[dg.AssetChecksDefinition]:
             for one in plan.partitions
             if one.photos > most
         ]
+        if not plan.partitions:
+            problems.append("the source has no photo under the campaign's taxa")
         largest = max((one.photos for one in plan.partitions), default=0)
         well = f"the largest of {len(plan.partitions):,} partitions has {largest:,} photos"
         return verdict(problems, well, dg.AssetCheckSeverity.WARN)

@@ -77,13 +77,17 @@ def uncounted(release: RawRelease, table: str) -> Iterator[str]:
         )
 
 
-def odd_taxa(report: TaxaReport) -> Iterator[str]:
-    """What is wrong with a tree of life beyond what every dump has."""
+def broken_taxa(report: TaxaReport) -> Iterator[str]:
+    """What makes a tree of life useless."""
     if not report.taxa:
         yield "the taxonomy is empty"
-        return
     if report.circular:
         yield f"{report.circular:,} taxa are their own ancestors"
+
+
+def odd_taxa(report: TaxaReport) -> Iterator[str]:
+    """What is wrong with a tree of life beyond what every dump has; a mirror of a part of the source lacks
+    branches, and may."""
     for what, count in (("orphans", report.orphans), ("ungrafted", report.ungrafted)):
         if count > max(_FEW_TAXA, _ODD_TAXA * report.taxa):
             yield f"{count:,} of {report.taxa:,} taxa are {what}: parts of the tree are missing"
@@ -229,7 +233,12 @@ def build_source(address: str, retry: dg.RetryPolicy | None = None) -> SourceAss
     def taxonomy_sane(lake: LakeResource) -> dg.AssetCheckResult:
         opened = lake.open()
         report = load_taxa_report(opened, source_name, newest_release(opened, source_name))
-        return verdict(list(odd_taxa(report)), f"{report.taxa:,} taxa hang together")
+        broken = list(broken_taxa(report))
+        return verdict(
+            [*broken, *odd_taxa(report)],
+            f"{report.taxa:,} taxa hang together",
+            dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
+        )
 
     @dg.multi_asset_check(
         name=f"{identifier(source_name)}_raw_checks",

@@ -141,9 +141,9 @@ def _session(lake: Lake, campaign: Campaign) -> Iterator[_Session]:
     from lakehouse.definitions import build_definitions
 
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        definitions = build_definitions([campaign], lake.settings.model_copy(update={"root": lake.root}))
+    # Dagster builds some definitions when a run asks for them, so its warnings come at any time.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    definitions = build_definitions([campaign], lake.settings.model_copy(update={"root": lake.root}))
     with _alive() as owner, dg.DagsterInstance.get() as instance:
         _bury_dead(instance)
         yield _Session(lake, campaign, definitions, instance, owner)
@@ -338,7 +338,17 @@ class _Session:
 
 
 def _explained(result: dg.ExecuteInProcessResult) -> RunFailed:
+    import dagster as dg
+
     for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            found = event.asset_check_evaluation_data
+            if found.blocking and not found.passed and found.severity == dg.AssetCheckSeverity.ERROR:
+                said = (found.description or "the check failed").rstrip(".")
+                return RunFailed(
+                    f"{found.asset_key.to_user_string()}: {said}; so nothing is built on it (check "
+                    f"{found.check_name}; lakehouse ui shows it)"
+                )
         if event.is_step_failure:
             data = event.step_failure_data
             if data.user_failure_data and data.user_failure_data.description:

@@ -97,12 +97,12 @@ def diff(
         )
         labels = cursor.execute(f"""
             WITH sums AS (
-                SELECT label_id, first(label) AS label,
+                SELECT label_id, arg_max(label, side) AS label,
                        {", ".join(f"count(*) FILTER (change = '{kind}') AS {kind}" for kind in KINDS)}
-                FROM (SELECT change, old_id AS label_id, old_label AS label FROM changes
+                FROM (SELECT change, old_id AS label_id, old_label AS label, 0 AS side FROM changes
                       WHERE change <> 'added'
                       UNION ALL
-                      SELECT change, new_id, new_label FROM changes
+                      SELECT change, new_id, new_label, 1 FROM changes
                       WHERE change = 'added' OR (change = 'relabelled'))
                 GROUP BY label_id
             )

@@ -184,7 +184,7 @@ def taken_out(lake: Lake, version: Version, photo_id: int) -> Version:
     data = canonical_json(root.model_copy(update={"counts": fewer, "partitions": parts}))
     lake.put(refs.root_key(sha256_hex(data)), data)
     successor = version.model_copy(update={"snapshot_id": sha256_hex(data)})
-    lake.put(f"refs/{version.campaign}/v{version.version}", canonical_json(successor))
+    refs.replace_version(lake, successor)
     return successor
 
 
