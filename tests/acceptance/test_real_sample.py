@@ -173,7 +173,9 @@ def test_every_photo_considered_has_one_fate(built: BuiltSample) -> None:
     # Lepidoptera twice and Zygoptera once: known to the taxonomy, and no species.
     assert left_out == {"excluded.not_at_label_rank": 3}
     assert fates["selected"] == sum(outcomes.values())
-    assert built.said["photos"] == outcomes["stored"] == built.rows.height
+    # The same files stand for several photos, so some are copies that would be in two splits.
+    dropped = {name: count for name, count in fates.items() if name.startswith("dropped.")}
+    assert built.said["photos"] == outcomes["stored"] - sum(dropped.values()) == built.rows.height
 
 
 def test_each_photo_not_stored_is_one_that_is_missing_or_broken(built: BuiltSample) -> None:
