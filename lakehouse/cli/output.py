@@ -50,8 +50,10 @@ def say(text: str, **given: object) -> None:
     out.print(text.format(**{name: escape(str(value)) for name, value in given.items()}), soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; numbers are right-aligned with thousands separators."""
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, grouped: bool = True
+) -> None:
+    """Print a table; numbers are right-aligned, with thousands separators if `grouped`."""
     body = [list(row) for row in rows]
     grid = Table(title=escape(title) if title else None, title_justify="left", title_style="bold")
     for position, name in enumerate(columns):
@@ -61,7 +63,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         whole = not any(" " in str(cell) for cell in cells)
         grid.add_column(escape(name), justify="right" if numeric else "left", no_wrap=whole)
     for row in body:
-        grid.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
+        grid.add_row(
+            *(f"{cell:,}" if grouped and isinstance(cell, int) else escape(str(cell)) for cell in row)
+        )
     out.print(grid)
 
 

@@ -95,7 +95,7 @@ def sql(
     if as_json:
         emit([dict(zip(names, row, strict=True)) for row in rows])
     else:
-        table("", names, rows)
+        table("", names, rows, grouped=False)  # most whole numbers of a query are ids
 
 
 def show_settings(as_json: Json = False) -> None:

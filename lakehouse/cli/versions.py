@@ -239,9 +239,9 @@ def trace(
     )
     table(
         "attempts",
-        ("when", "outcome", "reason", "status", "ETag"),
+        ("when", "outcome", "reason", "status"),
         [
-            (one["last_at"], one["outcome"], one["reason"], one["http_status"] or "", one["etag"] or "")
+            (one["last_at"][:19], one["outcome"], one["reason"], one["http_status"] or "")
             for one in found.attempts
         ],
     )
