@@ -48,9 +48,6 @@ test-ckan: $(STAMP)  ## against the CKAN at LAKEHOUSE_CKAN_URL, with LAKEHOUSE_C
 test-s3: $(STAMP)  ## against the S3 server at LAKEHOUSE_S3_ENDPOINT, with AWS_*
 	$(BIN)/pytest -m s3
 
-test-browser: $(STAMP)  ## pages in a real Chromium
-	$(BIN)/pytest -m browser
-
 bench-images: $(STAMP)  ## the image engine against wrk, a C loop and img2dataset (ARGS="--images 2000 --rounds 1")
 	$(BIN)/python benchmarks/images $(ARGS)
 
