@@ -29,10 +29,9 @@ def build_removal_job() -> dg.JobDefinition:
             ids = [one.photo_id for one in removal.pending(opened, requests)]
             events = purge_events(Path(context.instance.root_directory), ids)
             report = removal.remove(opened, requests, progress=context.log.info)
-            described = describe_again(opened)
-            renewed = renew_entries(
-                opened, report.campaigns, load_campaigns(opened.settings.campaigns), opened.settings
-            )
+            campaigns = load_campaigns(opened.settings.campaigns)
+            described = describe_again(opened, campaigns)
+            renewed = renew_entries(opened, report.campaigns, campaigns, opened.settings)
         # Numbers only: which photographs they were is what must not stay.
         anew = ", ".join(described) or "none"
         context.log.info(

@@ -156,9 +156,9 @@ def to_json(description: Mapping[str, Any]) -> bytes:
 
 
 def semantic(version: Version) -> str:
-    """The version as Croissant wants it: `v3` is `3.0.0`, as photographs may be replaced or removed in
-    each."""
-    return f"{version.version}.0.0"
+    """The version as Croissant wants it: `v3` is `3.0.0`, as photographs may be replaced or removed in each,
+    and `3.0.1` after photographs were taken back from it once."""
+    return f"{version.version}.0.{len(version.redacts)}"
 
 
 def party(creator: Creator) -> dict[str, str]:

@@ -367,10 +367,15 @@ def renew_entries(
     return renewed
 
 
-def describe_again(lake: Lake) -> list[str]:
+def describe_again(lake: Lake, campaigns: Mapping[str, Campaign]) -> list[str]:
     """After photographs were taken out of a lake: erase the descriptions of versions that are gone, and make
-    those again that were erased with the photographs; returns the versions described."""
-    return [ref for campaign in refs.campaigns(lake) for ref in _describe_again(lake, campaign)]
+    those again that were erased with the photographs; returns the versions described. The campaign files in
+    `campaigns` say where a dataset has its page."""
+    described = []
+    for name in refs.campaigns(lake):
+        target = campaigns[name].publish.ckan if name in campaigns else None
+        described += _describe_again(lake, name, landing_page(name, target, lake.settings))
+    return described
 
 
 def _describe_again(lake: Lake, campaign: str, page: str | None = None) -> list[str]:

@@ -14,7 +14,7 @@ from lakehouse.catalog.publish import describe_again, renew_entries
 from lakehouse.cli import runs
 from lakehouse.cli.output import Json, bars, emit, facts, human_bytes, out, say, table
 from lakehouse.errors import UsageError
-from lakehouse.lake import Lake, open_lake
+from lakehouse.lake import open_lake
 from lakehouse.snapshots import housekeeping, refs, removal
 from lakehouse.snapshots.duplicates import FLAGS
 from lakehouse.snapshots.duplicates import duplicates as find_duplicates
@@ -61,14 +61,16 @@ def remove(
             )
             say("this cannot be undone; do it with [bold]--yes[/]")
         return
+    # Before anything is done: a campaign file that cannot be read is told while nothing is changed.
+    campaigns = load_campaigns(lake.settings.campaigns)
     with bars(as_json):
         # First, for once the removal is done nobody comes back to it.
         events = purge_events(runs.dagster_home(lake.root), [one.photo_id for one in requests])
         report = removal.remove(lake, requests)
-        described = describe_again(lake)
+        described = describe_again(lake, campaigns)
     if as_json:
         emit({"done": True, **asdict(report), "described": described, "events": events})
-        _tell_catalogues(lake, report.campaigns)
+        renew_entries(lake, report.campaigns, campaigns, lake.settings)
         return
     counts = ", ".join(f"{count:,} {name}" for name, count in report.photos.items()) or "none"
     say("[bold green]taken back[/]: {counts}", counts=counts)
@@ -87,14 +89,10 @@ def remove(
     rows = [(ref, old[:12], new[:12]) for ref, (old, new) in report.versions.items()]
     if rows:
         table("versions", ("version", "was", "is"), rows)
-    for name in _tell_catalogues(lake, report.campaigns):
+    for name in renew_entries(lake, report.campaigns, campaigns, lake.settings):
         say("the CKAN entry of {name} says so too", name=name)
     say("tell those who have copies; exports and backups of this lake are not reached")
     say("on the Hugging Face Hub: [bold]lakehouse publish NAME@latest --forget-earlier[/]")
-
-
-def _tell_catalogues(lake: Lake, campaigns: set[str]) -> list[str]:
-    return renew_entries(lake, campaigns, load_campaigns(lake.settings.campaigns), lake.settings)
 
 
 def gc(
