@@ -150,9 +150,13 @@ class Lake:
         except obstore.exceptions.BaseError as error:
             raise self._failure("read", key, error) from error
 
-    def read_table(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A small Parquet file as an Arrow table; raises NotFoundError."""
-        return pq.read_table(pa.BufferReader(self.get(key)), columns=None if columns is None else [*columns])
+    def read_table(
+        self, key: str, columns: Sequence[str] | None = None, repeated: Sequence[str] = ()
+    ) -> pa.Table:
+        """A small Parquet file as an Arrow table, texts that are `repeated` as dictionaries; raises
+        NotFoundError."""
+        chosen = None if columns is None else [*columns]
+        return pq.read_table(pa.BufferReader(self.get(key)), columns=chosen, read_dictionary=[*repeated])
 
     def reader(self, key: str) -> Any:
         """What Arrow reads `key` from, by ranges: a path, or a seekable file on S3; raises NotFoundError."""

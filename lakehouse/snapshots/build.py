@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
@@ -54,7 +55,7 @@ from lakehouse.snapshots.model import (
     Version,
     fates,
 )
-from lakehouse.snapshots.parts import PartWriter, shard_ref
+from lakehouse.snapshots.parts import REPEATED_TEXTS, PartWriter, shard_ref
 from lakehouse.snapshots.schema import DROPPED, LABELS, RECORDS, REMOVED, TAXA
 from lakehouse.snapshots.tables import batches
 from lakehouse.tombstones import load_tombstones
@@ -83,6 +84,17 @@ class _Tally:
     observations: int = 0
     photos: int = 0
     bytes: int = 0
+
+    def add(self, other: _Tally) -> None:
+        """Take in what another one counted of other photos (an observation has all its photos in one
+        partition)."""
+        self.splits.update(other.splits)
+        self.licenses.update(other.licenses)
+        self.labels |= other.labels
+        self.shards |= other.shards
+        self.observations += other.observations
+        self.photos += other.photos
+        self.bytes += other.bytes
 
 
 def build_snapshot(
@@ -126,11 +138,14 @@ def build_snapshot(
         writer = PartWriter(lake, parent_root)
         parts_before = {parts.partition: parts for parts in parent_root.partitions} if parent_root else {}
         with task("snapshot", len(keys), "partition") as progress:
-            for place, photos in choice.kept():
-                key = keys[place]
-                partitions.append(
-                    _write_partition(writer, lake, campaign, key, photos, tally, parts_before.get(key))
-                )
+            for parts, part in _in_two(
+                lambda place, photos: _write_partition(
+                    writer, lake, campaign, keys[place], photos, parts_before.get(keys[place])
+                ),
+                choice.kept(),
+            ):
+                partitions.append(parts)
+                tally.add(part)
                 progress.advance()
         if not tally.photos:
             raise LakeError(_nothing_stored(campaign, accounting))
@@ -166,8 +181,12 @@ def build_snapshot(
         if parent and parent_root and _same_data(root, parent_root):
             lake.put(_basis_key(campaign.name), basis.encode())
             return SnapshotBuild(parent, parent_root, created=False)
-        root = root.model_copy(update={"content_id": content_id(connection, lake, root)})
-        changes, removed = count_changes(connection, lake, parent_root, root), None
+        with ThreadPoolExecutor(1) as pool:
+            # From the ledger, which has the digests that the shards' indexes have: verify reads those.
+            identity = choice.identity_sql(lake.uri(root.taxa.key))
+            digest = pool.submit(lambda: _digest(root, batches(choice.cursor, identity)))
+            changes, removed = count_changes(connection, lake, parent_root, root), None
+        root = root.model_copy(update={"content_id": digest.result()})
         if parent_root and changes["removed"]:
             gone = _why_removed(lake, campaign, plan, choice, connection, parent_root, root)
             removed = writer.store(gone, REMOVED)
@@ -217,7 +236,7 @@ def _identity_sql(lake: Lake, root: Root) -> str:
     records = files_sql([lake.uri(parts.records.key) for parts in root.partitions])
     indexes = files_sql([lake.uri(shard.index.key) for shard in root.shards])
     return f"""
-        SELECT photo_id, lower(hex(sha256)), label_id, label, license, split
+        SELECT photo_id, sha256, label_id, label, license, split
         FROM (SELECT photo_id, label_id, license, split FROM {labels})
         JOIN (SELECT photo_id, shard FROM {records}) USING (photo_id)
         JOIN (SELECT photo_id, sha256, parse_filename(filename)[:64] AS shard
@@ -315,12 +334,16 @@ def content_id(connection: duckdb.DuckDBPyConnection, lake: Lake, root: Root) ->
     A row is photo id, sha256 of the bytes, label id, label, licence and split, separated by tabs and ended by
     a newline; equal wherever, however and in however many refreshes the snapshot was built.
     """
-    digest = hashlib.sha256(canonical_json({"parameters": root.parameters, "split_salt": root.split_salt}))
     lake.attach(connection)
-    if root.partitions:
-        for batch in batches(connection, _identity_sql(lake, root)):
-            lines = pl.DataFrame(batch).select(pl.concat_str(pl.all(), separator="\t") + "\n").to_series()
-            digest.update(lines.str.join("").item().encode())
+    return _digest(root, batches(connection, _identity_sql(lake, root)) if root.partitions else ())
+
+
+def _digest(root: Root, rows: Iterable[pa.RecordBatch]) -> str:
+    digest = hashlib.sha256(canonical_json({"parameters": root.parameters, "split_salt": root.split_salt}))
+    for batch in rows:
+        frame = pl.DataFrame(batch).with_columns(pl.col("sha256").bin.encode("hex"))
+        lines = frame.select(pl.concat_str(pl.all(), separator="\t") + "\n").to_series()
+        digest.update(lines.str.join("").item().encode())
     return digest.hexdigest()
 
 
@@ -330,25 +353,43 @@ def _write_partition(
     campaign: Campaign,
     key: str,
     photos: pa.Table,
-    tally: _Tally,
     before: PartitionParts | None,
-) -> PartitionParts:
+) -> tuple[PartitionParts, _Tally]:
     """Write the parts of one partition, of which the snapshot takes `photos`, and count it."""
-    selection = lake.read_table(selection_key(campaign.name, key))
-    places = np.searchsorted(selection["photo_id"].to_numpy(), photos["photo_id"].to_numpy())
-    table = selection.take(pa.array(places)).append_column("shard", photos["shard"])
+    tally = _Tally()
+    columns = [name for name in dict.fromkeys([*LABELS.names, *RECORDS.names]) if name != "shard"]
+    table = lake.read_table(selection_key(campaign.name, key), columns, repeated=REPEATED_TEXTS)
+    if len(photos) < len(table):
+        places = np.searchsorted(table["photo_id"].to_numpy(), photos["photo_id"].to_numpy())
+        table = table.take(pa.array(places))
+    table = table.append_column("shard", photos["shard"].combine_chunks().dictionary_encode())
     tally.photos += len(table)
     tally.bytes += int(pc.sum(photos["size"]).as_py())
-    tally.observations += pc.count_distinct(table["observation_uuid"].combine_chunks().storage).as_py()
+    tally.observations += pl.Series(table["observation_uuid"].combine_chunks().storage).n_unique()
     tally.labels.update(pc.unique(table["label_id"]).to_pylist())
     tally.shards.update(pc.unique(table["shard"]).to_pylist())
     for column, counter in (("split", tally.splits), ("license", tally.licenses)):
         counter.update(dict(pl.Series(column, table[column].cast(pa.string())).value_counts().iter_rows()))
-    return PartitionParts(
+    parts = PartitionParts(
         partition=key,
         labels=writer.store(table, LABELS, before.labels if before else None),
         records=writer.store(table, RECORDS, before.records if before else None),
     )
+    return parts, tally
+
+
+def _in_two(
+    work: Callable[[int, pa.Table], tuple[PartitionParts, _Tally]], items: Iterable[tuple[int, pa.Table]]
+) -> Iterator[tuple[PartitionParts, _Tally]]:
+    """The results of some work in order, two items at a time: no more than that is in memory."""
+    with ThreadPoolExecutor(2) as pool:
+        ahead: deque[Future[tuple[PartitionParts, _Tally]]] = deque()
+        for item in items:
+            ahead.append(pool.submit(work, *item))
+            if len(ahead) == 2:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _check_gate(campaign: Campaign, accounting: Counter[str]) -> None:

@@ -44,8 +44,9 @@ class Choice:
     """What was chosen. `accounting` counts outcomes and `dropped.<reason>`; `label_splits` the labels with a
     photo in each split; `taken_back` the selected photos that were taken back since they were selected.
 
-    The rows are in temporary tables of `cursor`: `picked` (part, photo_id, label_id, split, outcome, shard,
-    size, sha256) has every selected photo, `dropped` (photo_id, reason, stays) those that gave way.
+    The rows are in temporary tables of `cursor`: `picked` (part, photo_id, label_id, split, license, outcome,
+    shard, size, sha256, last_at) has every selected photo, `dropped` (photo_id, reason, stays) those that
+    gave way.
     """
 
     cursor: duckdb.DuckDBPyConnection
@@ -71,6 +72,14 @@ class Choice:
                 pending.append(table.slice(low, high - low).drop_columns(["part"]))
         if pending:
             yield part, pa.concat_tables(pending)
+
+    def identity_sql(self, taxa: str) -> str:
+        """A query of the rows that a content_id covers, for `cursor`; the labels' names are in the Parquet
+        file `taxa`."""
+        return f"""
+            SELECT photo_id, sha256, label_id, label, license, split
+            FROM ({_KEPT}) JOIN {files_sql([taxa])} USING (label_id)
+            ORDER BY photo_id"""
 
     def dropped(self) -> pa.Table:
         """The photos that gave way, with the reason and the photo that stays: schema `DROPPED` in plain
@@ -123,8 +132,8 @@ def _pick(
     places = ", ".join(f"({quoted(uri)}, {place})" for place, uri in enumerate(selections))
     cursor.execute(f"""
         CREATE TEMP TABLE selected AS
-        SELECT p.part, photo_id, label_id, split
-        FROM (SELECT photo_id, label_id, split, filename
+        SELECT p.part, photo_id, label_id, split, license
+        FROM (SELECT photo_id, label_id, split, license, filename
               FROM {files_sql(selections)[:-1]}, filename = true))
         JOIN (VALUES {places}) p(uri, part) ON filename = p.uri""")
     tombstones = load_tombstones(lake)
@@ -141,23 +150,19 @@ def _pick(
             "NULL::BIGINT AS size, NULL::BLOB AS sha256, NULL::TIMESTAMP AS last_at WHERE false)"
         )
     )
-    columns = "photo_id, outcome, shard, size, sha256"
-    cursor.execute(f"""
-        CREATE TEMP TABLE tried AS
-        SELECT {columns}, last_at FROM {rows} WHERE photo_id IN (SELECT photo_id FROM selected)""")
-    # At one and the same time a stored row counts: what is in the lake does not become less.
     cursor.execute(f"""
         CREATE TEMP TABLE picked AS
-        WITH again AS (SELECT photo_id FROM tried GROUP BY photo_id HAVING count(*) > 1)
-        SELECT part, photo_id, label_id, split, outcome, shard, size, sha256
-        FROM selected LEFT JOIN (
-            SELECT {columns} FROM tried ANTI JOIN again USING (photo_id)
-            UNION ALL
-            SELECT {columns} FROM (SELECT * FROM tried SEMI JOIN again USING (photo_id))
-            QUALIFY row_number() OVER (
-                PARTITION BY photo_id ORDER BY last_at DESC, outcome = 'stored' DESC) = 1
-        ) USING (photo_id)""")
-    cursor.execute("DROP TABLE tried")
+        SELECT part, photo_id, label_id, split, license, outcome, shard, size, sha256, last_at
+        FROM selected LEFT JOIN {rows} USING (photo_id)""")
+    # At one and the same time a stored row counts: what is in the lake does not become less.
+    cursor.execute("""
+        DELETE FROM picked WHERE rowid IN (
+            SELECT rowid FROM (
+                SELECT rowid, row_number() OVER (
+                    PARTITION BY part, photo_id ORDER BY last_at DESC, outcome = 'stored' DESC) AS place
+                FROM picked
+                WHERE photo_id IN (SELECT photo_id FROM picked GROUP BY photo_id HAVING count(*) > 1)
+            ) WHERE place > 1)""")
     cursor.execute("DROP TABLE selected")
     untried = cursor.execute("""
         SELECT part, count(*) FROM picked WHERE outcome IS NULL GROUP BY 1 ORDER BY 1 LIMIT 1""").fetchall()
