@@ -7,6 +7,7 @@ upload, invisible until closed.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
@@ -163,11 +164,13 @@ class Lake:
         if self.is_local:
             return self.uri(key)
         try:
-            return obstore.open_reader(self.store, _checked(key))
+            opened = obstore.open_reader(self.store, _checked(key))
         except FileNotFoundError:
             raise NotFoundError(f"{self.uri(key)} is not in the lake") from None
         except obstore.exceptions.BaseError as error:
             raise self._failure("read", key, error) from error
+        # One that reads to the end of what it is asked for, as Arrow takes a short read for a short file.
+        return io.BufferedReader(_Ranges(opened))
 
     def chunks(self, key: str) -> Iterator[bytes]:
         """The bytes of `key` in pieces of bounded size; raises NotFoundError."""
@@ -338,6 +341,30 @@ class Lake:
             host, pid, _ = folder.name.rsplit("-", 2)
             if host == socket.gethostname() and pid.isdecimal() and not _alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Ranges(io.RawIOBase):
+    """An object of a store as Python's files are, which Arrow expects."""
+
+    def __init__(self, opened: obstore.ReadableFile) -> None:
+        self._opened = opened
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._opened.read(len(buffer))
+        buffer[: len(data)] = memoryview(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._opened.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._opened.tell()
 
 
 def open_lake(root: str | None = None, settings: Settings | None = None, *, to_read: bool = False) -> Lake:
