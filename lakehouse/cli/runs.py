@@ -197,7 +197,7 @@ class Pruned:
 
 def prune(lake: Lake, keep_days: float) -> Pruned:
     """Delete finished runs older than `keep_days` with their logs and events, except those that the newest
-    materialization of an asset or partition, or the newest result of a check, comes from.
+    materialization of an asset or partition comes from.
 
     What an asset is, and which partitions are materialized, stays as it was; its history gets shorter.
     """
