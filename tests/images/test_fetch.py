@@ -220,9 +220,9 @@ def test_each_clock_has_its_own_name(server, settings, hasty):
             time.sleep(0.1)
 
     def long(handler):
-        handler.reply(200, b"", Content_Length="9000000")
-        for _ in range(60):
-            handler.wfile.write(b"x" * 25_000)
+        handler.reply(200, b"", Content_Length="99000")
+        for _ in range(24):
+            handler.wfile.write(b"x" * 4_000)
             handler.wfile.flush()
             time.sleep(0.1)
 
