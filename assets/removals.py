@@ -1,5 +1,6 @@
 """The job that takes photographs back: those on the list LAKEHOUSE_REMOVALS that are still in the lake."""
 
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -25,10 +26,8 @@ def build_removal_job() -> dg.JobDefinition:
             if path is None:
                 raise UsageError("no list is set; name it in LAKEHOUSE_REMOVALS")
             requests = removal.read_requests(path)
-            # First, for once the removal is done nobody comes back to it.
-            ids = [one.photo_id for one in removal.pending(opened, requests)]
-            events = purge_events(Path(context.instance.root_directory), ids)
-            report = removal.remove(opened, requests, progress=context.log.info)
+            forget = partial(purge_events, Path(context.instance.root_directory))
+            report = removal.remove(opened, requests, progress=context.log.info, forget=forget)
             campaigns = load_campaigns(opened.settings.campaigns)
             described = describe_again(opened, campaigns)
             renewed = renew_entries(opened, report.campaigns, campaigns, opened.settings)
@@ -37,7 +36,7 @@ def build_removal_job() -> dg.JobDefinition:
         context.log.info(
             f"{sum(report.photos.values()):,} photos taken back ({report.copies:,} of them copies), "
             f"{report.already:,} were before; {report.shards:,} shards rewritten, {report.bytes:,} bytes "
-            f"deleted; {events:,} events lost their pictures; described anew: {anew}; "
+            f"deleted; {report.events:,} events lost their pictures; described anew: {anew}; "
             f"CKAN entries renewed: {', '.join(renewed) or 'none'}"
         )
         for ref, (old, new) in report.versions.items():

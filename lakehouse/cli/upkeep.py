@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -64,12 +65,10 @@ def remove(
     # Before anything is done: a campaign file that cannot be read is told while nothing is changed.
     campaigns = load_campaigns(lake.settings.campaigns)
     with bars(as_json):
-        # First, for once the removal is done nobody comes back to it.
-        events = purge_events(runs.dagster_home(lake.root), [one.photo_id for one in requests])
-        report = removal.remove(lake, requests)
+        report = removal.remove(lake, requests, forget=partial(purge_events, runs.dagster_home(lake.root)))
         described = describe_again(lake, campaigns)
     if as_json:
-        emit({"done": True, **asdict(report), "described": described, "events": events})
+        emit({"done": True, **asdict(report), "described": described})
         renew_entries(lake, report.campaigns, campaigns, lake.settings)
         return
     counts = ", ".join(f"{count:,} {name}" for name, count in report.photos.items()) or "none"
@@ -82,7 +81,7 @@ def remove(
             "photographers": report.photographers,
             "shards rewritten": report.shards,
             "tables rewritten": report.tables,
-            "events of Dagster rewritten": events,
+            "events of Dagster rewritten": report.events,
             "deleted": f"{report.objects} objects, {human_bytes(report.bytes)}",
         }
     )

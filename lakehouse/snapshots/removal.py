@@ -55,6 +55,7 @@ _REASONS: tuple[Reason, ...] = get_args(Reason)
 _TOLD = 20  # bad lines that an error names one by one
 
 Progress = Callable[[str], None]
+Forget = Callable[[Collection[int]], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class RemovalReport:
     that are the same bytes; `already` the requests that were carried out before, `unknown` those of photos
     that the lake does not have (they are kept out from now on). `versions` maps each affected version to the
     ids of its snapshot before and after; what described them is deleted and must be made again. `objects` and
-    `bytes` count what was deleted or replaced by less.
+    `bytes` count what was deleted or replaced by less, `events` what `forget` changed.
     """
 
     photos: dict[str, int]
@@ -102,6 +103,7 @@ class RemovalReport:
     tables: int = 0
     objects: int = 0
     bytes: int = 0
+    events: int = 0
 
     @property
     def campaigns(self) -> set[str]:
@@ -171,7 +173,11 @@ def unfinished(lake: Lake) -> int:
 
 
 def remove(
-    lake: Lake, requests: Sequence[RemovalRequest], *, progress: Progress | None = None
+    lake: Lake,
+    requests: Sequence[RemovalRequest],
+    *,
+    progress: Progress | None = None,
+    forget: Forget | None = None,
 ) -> RemovalReport:
     """Take photos back, and complete what an earlier call was interrupted in.
 
@@ -182,6 +188,9 @@ def remove(
     ----------
     progress
         Told of each step in a few words.
+    forget
+        Takes photos, copies among them, out of a log that is kept beside the lake, and says how many events
+        it changed. It is called again when an interrupted removal goes on.
 
     Raises
     ------
@@ -189,7 +198,7 @@ def remove(
         The lake cannot be read or written; call again to go on.
     """
     with lease(lake, LEASE), lake.connect() as connection:
-        work = _Work(lake, connection, progress or (lambda text: None))
+        work = _Work(lake, connection, progress or (lambda text: None), forget or (lambda photos: 0))
         for order in _orders(lake):
             work.carry_out(order)
         tombstones = load_tombstones(lake)
@@ -245,13 +254,15 @@ def _orders(lake: Lake) -> list[_Order]:
 class _Work:
     """Carries out orders, and counts."""
 
-    def __init__(self, lake: Lake, connection: duckdb.DuckDBPyConnection, tell: Progress) -> None:
-        self._lake, self._connection, self._tell = lake, connection, tell
+    def __init__(
+        self, lake: Lake, connection: duckdb.DuckDBPyConnection, tell: Progress, forget: Forget
+    ) -> None:
+        self._lake, self._connection, self._tell, self._forget = lake, connection, tell, forget
         self.photos: set[int] = set()
         self.unknown: tuple[int, ...] = ()
         self._reasons: dict[str, int] = {}
         self._copies = self._photographers = self._shards = self._tables = 0
-        self._objects = self._bytes = 0
+        self._objects = self._bytes = self._events = 0
         self._versions: dict[str, tuple[str, str]] = {}
 
     def report(self, already: int) -> RemovalReport:
@@ -266,6 +277,7 @@ class _Work:
             tables=self._tables,
             objects=self._objects,
             bytes=self._bytes,
+            events=self._events,
         )
 
     # --- the order
@@ -355,6 +367,7 @@ class _Work:
             ("rewriting tables", lambda: self._rewrite_tables(order)),
             ("deleting what they were in", lambda: self._delete_old(order)),
             ("purging the ledger", Ledger(lake).purge),
+            ("forgetting events", lambda: self._forget_events(order)),
         )
         self._moved: dict[str, ShardRef | None] = {}
         with task("remove", len(steps), "step") as shown:
@@ -377,6 +390,9 @@ class _Work:
             self._shards += 1
         ledger.forget(list(order.photos))
         ledger.move({digest: new.tar.sha256 if new else None for digest, new in self._moved.items()})
+
+    def _forget_events(self, order: _Order) -> None:
+        self._events += self._forget(order.photos.keys())
 
     def _shards_with(self, order: _Order) -> list[tuple[str, str]]:
         """Rendition and digest of the shards that hold one of the photos."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from lakehouse.errors import UsageError, WithdrawnError
+from lakehouse.errors import LakeError, UsageError, WithdrawnError
 from lakehouse.images.ledger import Ledger
 from lakehouse.lake import Lake
 from lakehouse.metadata.ingest import list_releases, load_raw_release
@@ -158,6 +159,27 @@ def test_copies_of_the_picture_go_too(described: Lake) -> None:
     report = remove(described, [RemovalRequest(original)])
     assert report.copies == 1
     assert traces(described, [original, COPY], [], [picture(original)]) == []
+
+
+def test_logs_beside_the_lake_forget_copies_too_and_again_if_it_was_interrupted(described: Lake) -> None:
+    original = next(FIRST + n for n in range(18) if picture(FIRST + n) == copied_picture(described))
+    asked: list[set[int]] = []
+
+    def failing(photos: Collection[int]) -> int:
+        asked.append(set(photos))
+        raise LakeError("the log is busy")
+
+    def forget(photos: Collection[int]) -> int:
+        asked.append(set(photos))
+        return 3
+
+    with pytest.raises(LakeError, match="busy"):
+        remove(described, [RemovalRequest(original, "privacy")], forget=failing)
+    assert unfinished(described) == 2
+    report = remove(described, [], forget=forget)
+    assert len(asked) == 2 and asked[0] == asked[1] and len(asked[0]) == 2 and original in asked[0]
+    assert report.events == 3
+    assert unfinished(described) == 0
 
 
 def copied_picture(lake: Lake) -> bytes:
