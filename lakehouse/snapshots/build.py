@@ -342,8 +342,11 @@ def _digest(root: Root, rows: Iterable[pa.RecordBatch]) -> str:
     digest = hashlib.sha256(canonical_json({"parameters": root.parameters, "split_salt": root.split_salt}))
     for batch in rows:
         frame = pl.DataFrame(batch).with_columns(pl.col("sha256").bin.encode("hex"))
-        lines = frame.select(pl.concat_str(pl.all(), separator="\t") + "\n").to_series()
-        digest.update(lines.str.join("").item().encode())
+        cells = [piece for name in frame.columns for piece in (name, pl.lit("\t"))]
+        lines = frame.select(pl.concat_str(*cells[:-1], pl.lit("\n"))).to_series()
+        # The texts of an Arrow column follow each other in one buffer.
+        texts = lines.to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()[2]
+        digest.update(texts)
     return digest.hexdigest()
 
 

@@ -150,19 +150,20 @@ def _pick(
             "NULL::BIGINT AS size, NULL::BLOB AS sha256, NULL::TIMESTAMP AS last_at WHERE false)"
         )
     )
-    cursor.execute(f"""
+    picked = cursor.execute(f"""
         CREATE TEMP TABLE picked AS
         SELECT part, photo_id, label_id, split, license, outcome, shard, size, sha256, last_at
-        FROM selected LEFT JOIN {rows} USING (photo_id)""")
-    # At one and the same time a stored row counts: what is in the lake does not become less.
-    cursor.execute("""
-        DELETE FROM picked WHERE rowid IN (
-            SELECT rowid FROM (
-                SELECT rowid, row_number() OVER (
-                    PARTITION BY part, photo_id ORDER BY last_at DESC, outcome = 'stored' DESC) AS place
-                FROM picked
-                WHERE photo_id IN (SELECT photo_id FROM picked GROUP BY photo_id HAVING count(*) > 1)
-            ) WHERE place > 1)""")
+        FROM selected LEFT JOIN {rows} USING (photo_id)""").fetchall()
+    if picked != cursor.execute("SELECT count(*) FROM selected").fetchall():
+        # At one and the same time a stored row counts: what is in the lake does not become less.
+        cursor.execute("""
+            DELETE FROM picked WHERE rowid IN (
+                SELECT rowid FROM (
+                    SELECT rowid, row_number() OVER (
+                        PARTITION BY part, photo_id ORDER BY last_at DESC, outcome = 'stored' DESC) AS place
+                    FROM picked
+                    WHERE photo_id IN (SELECT photo_id FROM picked GROUP BY photo_id HAVING count(*) > 1)
+                ) WHERE place > 1)""")
     cursor.execute("DROP TABLE selected")
     untried = cursor.execute("""
         SELECT part, count(*) FROM picked WHERE outcome IS NULL GROUP BY 1 ORDER BY 1 LIMIT 1""").fetchall()

@@ -172,28 +172,31 @@ def _changes(
     lake.attach(connection)
     same = set(old.partitions) & set(new.partitions) if old else set()
     taxa = [_taxa(lake, root) for root in (old, new)]
-    # Of the rows that are the same in both, only those whose label is called or placed otherwise.
-    renamed = f"""
-        SELECT label_id FROM ({taxa[0]}) a JOIN ({taxa[1]}) b USING (label_id)
-        WHERE a.label IS DISTINCT FROM b.label OR a.place IS DISTINCT FROM b.place"""
     # Where the records are the same, so is the shard of every photo that is in both.
     records = {parts.records.key for parts in old.partitions} if old else set()
     records &= {parts.records.key for parts in new.partitions}
-    sides = [_rows(lake, root, same, records, renamed) for root in (old, new)]
+    sides = [_rows(lake, root, same, records) for root in (old, new)]
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMP TABLE old_taxa AS {taxa[0]}")
         cursor.execute(f"CREATE TEMP TABLE new_taxa AS {taxa[1]}")
+        cursor.execute("""
+            CREATE TEMP TABLE renamed AS
+            SELECT label_id FROM old_taxa a JOIN new_taxa b USING (label_id)
+            WHERE a.label IS DISTINCT FROM b.label OR a.place IS DISTINCT FROM b.place""")
+        # Numbers are compared for all rows, names only looked up for those that differ.
         cursor.execute(f"""
             CREATE TEMP TABLE differing AS
-            SELECT photo_id, a.label_id AS old_id, b.label_id AS new_id, a.license AS old_license,
-                   b.license AS new_license, a.split AS old_split, b.split AS new_split,
-                   a.shard AS old_shard, b.shard AS new_shard, a.label AS old_label, b.label AS new_label,
-                   a.place IS DISTINCT FROM b.place AS displaced
-            FROM (SELECT * FROM ({sides[0]}) LEFT JOIN old_taxa USING (label_id)) a
-            FULL JOIN (SELECT * FROM ({sides[1]}) LEFT JOIN new_taxa USING (label_id)) b USING (photo_id)
-            WHERE a.label_id IS DISTINCT FROM b.label_id OR a.label IS DISTINCT FROM b.label
-               OR a.place IS DISTINCT FROM b.place OR a.license IS DISTINCT FROM b.license
-               OR a.split IS DISTINCT FROM b.split OR a.shard IS DISTINCT FROM b.shard""")
+            SELECT d.*, o.label AS old_label, n.label AS new_label,
+                   o.place IS DISTINCT FROM n.place AS displaced
+            FROM (
+                SELECT photo_id, a.label_id AS old_id, b.label_id AS new_id, a.license AS old_license,
+                       b.license AS new_license, a.split AS old_split, b.split AS new_split,
+                       a.shard AS old_shard, b.shard AS new_shard
+                FROM ({sides[0]}) a FULL JOIN ({sides[1]}) b USING (photo_id)
+                WHERE a.label_id IS DISTINCT FROM b.label_id OR a.license IS DISTINCT FROM b.license
+                   OR a.split IS DISTINCT FROM b.split OR a.shard IS DISTINCT FROM b.shard
+                   OR a.label_id IN (SELECT label_id FROM renamed)
+            ) d LEFT JOIN old_taxa o ON o.label_id = old_id LEFT JOIN new_taxa n ON n.label_id = new_id""")
         kinds = {
             "added": "old_id IS NULL",
             "removed": "new_id IS NULL",
@@ -234,13 +237,17 @@ def _taxa(lake: Lake, root: Root | None) -> str:
     return f"SELECT label_id, label, concat_ws('|', {place}) AS place FROM {file}"
 
 
-def _rows(lake: Lake, root: Root | None, same: set[PartitionParts], records: set[str], renamed: str) -> str:
+def _rows(lake: Lake, root: Root | None, same: set[PartitionParts], records: set[str]) -> str:
     """The rows of a root that may differ: photo_id, label_id, license, split, and the shard unless the
-    partition has its `records` in both."""
+    partition has its `records` in both; of partitions that are the `same` in both, those of the labels in
+    `renamed`."""
     sides = ["SELECT NULL::BIGINT, NULL::INTEGER, NULL::VARCHAR, NULL::VARCHAR, NULL::VARCHAR WHERE false"]
     partitions = root.partitions if root else ()
     for parts, where in (
-        ([parts for parts in partitions if parts in same], f"WHERE label_id IN ({renamed})"),
+        (
+            [parts for parts in partitions if parts in same],
+            "WHERE label_id IN (SELECT label_id FROM renamed)",
+        ),
         ([parts for parts in partitions if parts not in same and parts.records.key in records], ""),
     ):
         if parts:
