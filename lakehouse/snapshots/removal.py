@@ -17,10 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import duckdb
-import pyarrow as pa
 
 from lakehouse.errors import LakeError, NotFoundError, UsageError
 from lakehouse.images.lease import lease
@@ -28,19 +27,9 @@ from lakehouse.images.ledger import Ledger
 from lakehouse.images.repack import repack
 from lakehouse.images.shard import index_key
 from lakehouse.lake import Lake
-from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
-from lakehouse.metadata.ingest import RawRelease
+from lakehouse.metadata.engine import files_sql, scalars
 from lakehouse.metadata.photos import PhotosReport
-from lakehouse.metadata.schema import (
-    CHANGES,
-    CHANGES_ENCODING,
-    PHOTOS,
-    PHOTOS_ENCODING,
-    PHOTOS_INDEX,
-    PHOTOS_REJECTS,
-    RAW_TABLES,
-    REJECTS,
-)
+from lakehouse.metadata.row_removal import RowRemoval, releases
 from lakehouse.progress import task
 from lakehouse.snapshots import refs
 from lakehouse.snapshots.model import ShardRef
@@ -258,10 +247,11 @@ class _Work:
         self, lake: Lake, connection: duckdb.DuckDBPyConnection, tell: Progress, forget: Forget
     ) -> None:
         self._lake, self._connection, self._tell, self._forget = lake, connection, tell, forget
+        self._tables = RowRemoval(lake, connection)
         self.photos: set[int] = set()
         self.unknown: tuple[int, ...] = ()
         self._reasons: dict[str, int] = {}
-        self._copies = self._photographers = self._shards = self._tables = 0
+        self._copies = self._shards = 0
         self._objects = self._bytes = self._events = 0
         self._versions: dict[str, tuple[str, str]] = {}
 
@@ -271,10 +261,10 @@ class _Work:
             copies=self._copies,
             already=already,
             unknown=self.unknown,
-            photographers=self._photographers,
+            photographers=self._tables.photographers,
             versions=self._versions,
             shards=self._shards,
-            tables=self._tables,
+            tables=self._tables.tables,
             objects=self._objects,
             bytes=self._bytes,
             events=self._events,
@@ -305,15 +295,15 @@ class _Work:
             }
         seen, observers, observations = set[int](), set[int](), set[str]()
         merged: dict[str, tuple[int, int]] = {}
-        for release in self._releases("raw"):
-            rows = self._raw_rows(release, photos)
+        for release in releases(self._lake, "raw"):
+            rows = self._tables.raw_rows(release, photos)
             seen |= {row[0] for row in rows}
             observations |= {row[1] for row in rows}
             observers |= {row[2] for row in rows if row[2] is not None}
             tables = release.replace("raw/", "tables/", 1)
             with suppress(NotFoundError):
                 report = PhotosReport.model_validate_json(self._lake.get(f"{tables}/photos.json"))
-                merged[tables] = self._merged(tables, report, rows)
+                merged[tables] = self._tables.merged(tables, report, rows)
         stored = {photo_id for photo_id, _ in found} if indexes else set()
         name = hashlib.sha256(json.dumps(sorted(photos)).encode()).hexdigest()[:16]
         order = _Order(
@@ -328,29 +318,6 @@ class _Work:
         )
         self._lake.put(order.key, order.data())
         return order, tuple(sorted(requested.keys() - seen - stored))
-
-    def _raw_rows(self, release: str, photos: Collection[int]) -> list[tuple[Any, ...]]:
-        """photo_id, observation_uuid, observer_id of every raw row of the photos."""
-        key = f"{release}/photos.parquet"
-        if not self._lake.exists(key):
-            return []
-        return self._connection.execute(
-            f"SELECT photo_id, observation_uuid::VARCHAR, observer_id FROM {self._sql(key)} "
-            f"WHERE photo_id IN ({_numbers(photos)})"
-        ).fetchall()
-
-    def _merged(self, tables: str, report: PhotosReport, rows: list[tuple[Any, ...]]) -> tuple[int, int]:
-        """Duplicates and further observations that the report on a photo table counts without the photos."""
-        rejected = {
-            (photo_id, observation)
-            for photo_id, observation in self._connection.execute(
-                "SELECT photo_id, observation_uuid::VARCHAR FROM "
-                + self._sql(f"{tables}/photos.rejects.parquet")
-            ).fetchall()
-        }
-        taken = [(row[0], row[1]) for row in rows if (row[0], row[1]) not in rejected]
-        pairs, photos = set(taken), {photo_id for photo_id, _ in taken}
-        return report.duplicates - (len(taken) - len(pairs)), report.shared_extra - (len(pairs) - len(photos))
 
     # --- carrying it out
 
@@ -444,157 +411,11 @@ class _Work:
                         lake.delete(f"{folder}/{name}{suffix}")
                     lake.delete(f"campaigns/{campaign}/shards/{name}.json")
 
-    # --- raw and tables
-
     def _rewrite_tables(self, order: _Order) -> None:
-        gone = f"photo_id IN ({_numbers(order.photos)})"
-        for release in self._releases("raw"):
-            self._rewrite_raw(release, order, gone)
-        for release in self._releases("tables"):
-            self._rewrite_photos(release, order, gone)
-
-    def _rewrite_raw(self, release: str, order: _Order, gone: str) -> None:
-        """Photos, then the observations and observers that nothing refers to any more, then the report."""
-        lake = self._lake
-        tables = {
-            name: f"{release}/{name}.parquet"
-            for name in RAW_TABLES
-            if lake.exists(f"{release}/{name}.parquet")
-        }
-        if "photos" not in tables:
-            return
-        photos = self._sql(tables["photos"])
-        texts = [str(photo_id) for photo_id in order.photos]
-        self._drop(tables["photos"], gone)
-        if order.observations and "observations" in tables:
-            listed = ", ".join(quoted(text) for text in order.observations)
-            alone = (
-                f"observation_uuid IN (SELECT unnest([{listed}]::UUID[])) AND observation_uuid NOT IN "
-                f"(SELECT observation_uuid FROM {photos} "
-                f"WHERE observation_uuid IN (SELECT unnest([{listed}]::UUID[])))"
-            )
-            left = {
-                row[0]
-                for row in self._connection.execute(
-                    f"SELECT DISTINCT observation_uuid::VARCHAR FROM {photos} "
-                    f"WHERE observation_uuid IN (SELECT unnest([{listed}]::UUID[]))"
-                ).fetchall()
-            }
-            texts += [text for text in order.observations if text not in left]
-            for name in ("observations", "observations_projects"):
-                if name in tables:
-                    self._drop(tables[name], alone)
-        if order.observers and "observers" in tables:
-            texts += self._drop_observers(tables, order)
-        for name in RAW_TABLES:
-            # A line that was set aside is kept as text.
-            words = "|".join(re.escape(text) for text in texts)
-            if words:
-                pattern = quoted(f"(^|[^0-9A-Za-z-])({words})([^0-9A-Za-z-]|$)")
-                self._drop(f"{release}/{name}.rejects.parquet", f"regexp_matches(text, {pattern})")
-        self._recount_raw(release)
-
-    def _drop_observers(self, tables: dict[str, str], order: _Order) -> list[str]:
-        """Drop the observers of whom nothing is left in a release; the names they went by."""
-        listed = ", ".join(str(observer) for observer in order.observers)
-        others = " UNION ALL ".join(
-            f"SELECT observer_id FROM {self._sql(tables[name])} WHERE observer_id IN ({listed})"
-            for name in ("photos", "observations")
-            if name in tables
-        )
-        alone = f"observer_id IN ({listed}) AND observer_id NOT IN ({others})"
-        names = self._connection.execute(
-            f"SELECT login, name FROM {self._sql(tables['observers'])} WHERE {alone}"
-        ).fetchall()
-        self._photographers += self._drop(tables["observers"], alone)
-        return [text for row in names for text in row if text and text.strip()]
-
-    def _recount_raw(self, release: str) -> None:
-        """Let the release's report count the rows that are there."""
-        key = f"{release}/release.json"
-        try:
-            report = RawRelease.model_validate_json(self._lake.get(key))
-        except NotFoundError:
-            return  # never completed: the next ingest writes all of it again
-        tables = []
-        for table in report.tables:
-            rows = self._rows(f"{release}/{table.name}.parquet")
-            rejected = self._rows(f"{release}/{table.name}.rejects.parquet")
-            taken_back = table.lines - 1 - table.blank - rows - rejected
-            tables.append(
-                table.model_copy(update={"rows": rows, "rejected": rejected, "taken_back": taken_back})
-            )
-        new = report.model_copy(update={"tables": tuple(tables)})
-        if new != report:
-            self._lake.put(key, new.model_dump_json(indent=1).encode())
-
-    def _rewrite_photos(self, release: str, order: _Order, gone: str) -> None:
-        """The photo table with its index, rejects, changes and reports."""
-        lake = self._lake
-        parts = [key for key in lake.list(f"{release}/photos") if "/part-" in key]
-        for key in parts:
-            self._drop(key, gone)
-        self._drop(f"{release}/photos.rejects.parquet", gone)
-        for key in lake.list(f"{release}/changes"):
-            if key.endswith(".parquet") and not key.endswith(".taxa.parquet"):
-                self._drop(key, gone)
-        try:
-            report = PhotosReport.model_validate_json(lake.get(f"{release}/photos.json"))
-        except NotFoundError:
-            return  # never completed: the next build writes all of it again
-        index = lake.read_table(f"{release}/photos/index.parquet")
-        counted = [self._rows(f"{release}/photos/{name}") for name in index["file"].to_pylist()]
-        if counted != index["rows"].to_pylist():
-            new = index.set_column(
-                index.schema.get_field_index("rows"), "rows", pa.array(counted, pa.int64())
-            )
-            with lake.parquet_writer(f"{release}/photos/index.parquet", PHOTOS_INDEX) as writer:
-                writer.write_table(new.cast(PHOTOS_INDEX))
-        duplicates, shared_extra = order.merged.get(release, (report.duplicates, report.shared_extra))
-        photos, shared, disagreeing = scalars(
-            self._connection,
-            f"SELECT count(*), count(other_observations), count(*) FILTER (taxa_disagree) "
-            f"FROM {files_sql([lake.uri(key) for key in parts])}",
-        )
-        rejected = dict(
-            self._connection.execute(
-                f"SELECT rule, count(*) FROM {self._sql(f'{release}/photos.rejects.parquet')} "
-                "GROUP BY 1 ORDER BY 1"
-            ).fetchall()
-        )
-        changed = report.model_copy(
-            update={
-                "photos": photos,
-                "duplicates": duplicates,
-                "shared_extra": shared_extra,
-                "rejected": rejected,
-                "shared": shared,
-                "disagreeing": disagreeing,
-                "raw_rows": photos + duplicates + shared_extra + sum(rejected.values()),
-            }
-        )
-        if changed != report:
-            lake.put(f"{release}/photos.json", changed.model_dump_json(indent=1).encode())
-
-    def _drop(self, key: str, gone: str) -> int:
-        """Rewrite a Parquet file without the rows for which `gone` holds; how many there were."""
-        lake = self._lake
-        if not lake.exists(key):
-            return 0
-        with session(lake, self._connection) as cursor:
-            source = self._sql(key)
-            (count,) = scalars(cursor, f"SELECT count(*) FROM {source} WHERE {gone}")
-            if not count:
-                return 0
-            schema, encoding = _form(key)
-            cursor.execute("SET SESSION preserve_insertion_order = true")
-            with lake.parquet_writer(key, schema, **encoding) as writer:
-                groups = RowGroups(writer)
-                for table in batches(cursor, f"SELECT * FROM {source} WHERE ({gone}) IS NOT TRUE", schema):
-                    groups.append(table)
-                groups.finish()
-        self._tables += 1
-        return int(count)
+        for release in releases(self._lake, "raw"):
+            self._tables.rewrite_raw(release, order.photos, order.observations, order.observers)
+        for release in releases(self._lake, "tables"):
+            self._tables.rewrite_photos(release, order.photos, order.merged.get(release))
 
     # --- deleting
 
@@ -653,19 +474,8 @@ class _Work:
     def _indexes(self) -> list[str]:
         return [self._lake.uri(key) for key in self._lake.list("shards") if key.endswith(".index.parquet")]
 
-    def _releases(self, folder: str) -> list[str]:
-        lake = self._lake
-        return [
-            f"{folder}/{source}/{release}"
-            for source in lake.folders(folder)
-            for release in lake.folders(f"{folder}/{source}")
-        ]
-
     def _sql(self, key: str) -> str:
         return files_sql([self._lake.uri(key)])
-
-    def _rows(self, key: str) -> int:
-        return int(scalars(self._connection, f"SELECT count(*) FROM {self._sql(key)}")[0])
 
     def _holds(self, key: str, where: str) -> bool:
         return bool(scalars(self._connection, f"SELECT count(*) FROM {self._sql(key)} WHERE {where}")[0])
@@ -681,18 +491,6 @@ def live_keys(lake: Lake) -> set[str]:
             if version.removed:
                 live.add(version.removed.key)
     return live
-
-
-def _form(key: str) -> tuple[pa.Schema, dict[str, Any]]:
-    """Schema and encoding of a table of the metadata floor, by its place."""
-    name = key.rsplit("/", 1)[-1].removesuffix(".parquet")
-    if key.startswith("raw/"):
-        if name.endswith(".rejects"):
-            return REJECTS, {}
-        return RAW_TABLES[name].schema, RAW_TABLES[name].encoding
-    if "/changes/" in key:
-        return CHANGES, CHANGES_ENCODING
-    return (PHOTOS_REJECTS, {}) if name == "photos.rejects" else (PHOTOS, PHOTOS_ENCODING)
 
 
 def _numbers(photos: Iterable[int]) -> str:
