@@ -133,7 +133,7 @@ def main() -> None:
             found, seconds, cpu = timed(partial(duplicates, connection, lake, first.root, distance=distance))
         near = found.counts["near"]
         told = f"distance {distance}: {near['photos']:,} photos in {near['groups']:,} groups"
-        show(f"{told} ({cpu:.1f} s of processor)", seconds, 10, "s")
+        print(f"         {told}: {seconds:.1f} s ({cpu:.1f} s of processor)")
     shutil.rmtree(chosen.work)
 
 
