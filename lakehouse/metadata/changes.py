@@ -68,7 +68,7 @@ def diff_photos(
     try:
         return ChangesReport.model_validate_json(lake.get(_report_key(source_name, before, after)))
     except NotFoundError:
-        old, new = (load_photos_report(lake, source_name, release) for release in (before, after))
+        _, new = (load_photos_report(lake, source_name, release) for release in (before, after))
     counts = dict.fromkeys(KINDS, 0)
     with (
         session(lake, connection) as cursor,

@@ -19,7 +19,7 @@ from lakehouse.licences import LICENCES
 from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
 from lakehouse.metadata.ingest import raw_table_key
 from lakehouse.metadata.intervals import Interval, cover, union
-from lakehouse.metadata.partitions import Partition, Plan
+from lakehouse.metadata.partitions import Plan
 from lakehouse.metadata.photos import photo_files
 from lakehouse.metadata.schema import EXCLUDED, SELECTION, SELECTION_ENCODING
 from lakehouse.metadata.splits import SPLIT_SALT, order_sql, split_of, split_sql
