@@ -70,7 +70,9 @@ def read_taxon_list(file: Path) -> list[Listed]:
             continue
         try:
             # A quote inside a name is a letter; one around a cell is not.
-            cells = [" ".join(cell.split()) for cell in next(csv.reader([line.strip()], delimiter=delimiter))]
+            cells = [
+                " ".join(cell.split()) for cell in next(csv.reader([line.strip(" ")], delimiter=delimiter))
+            ]
         except csv.Error as error:
             raise CampaignError(f"{file}:{number}: not a row of a table: {error}") from None
         if columns is None:

@@ -294,6 +294,11 @@ def _peak() -> float:
 
 def main() -> None:
     """Run the job that the command line names."""
+    import numpy as np
+    import pyarrow as pa
+
+    # Arrow imports pandas, where it is installed, with the first array.
+    pa.array(np.zeros(1))
     name, *arguments = sys.argv[1:]
     work: Callable[[], dict[str, object]] = globals()[name](*arguments)
     wall, cpu = time.perf_counter(), time.process_time()

@@ -83,6 +83,8 @@ def prepare_home(lake: Lake) -> Path:
 def prepare(lake: Lake, campaign: Campaign, *, refresh: bool) -> None:
     """Bring metadata and plan up to date: from the newest dump if `refresh` or if there is none, else from
     the lake's."""
+    if not refresh and not steps_to_do(lake, campaign, source_name_of(campaign.source)):
+        return
     with _session(lake, campaign) as session:
         session.prepare(refresh)
 

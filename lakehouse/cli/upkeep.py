@@ -22,7 +22,6 @@ from lakehouse.snapshots.duplicates import duplicates as find_duplicates
 from lakehouse.snapshots.near import DISTANCE
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.tombstones import Reason
-from resources.events import purge_events
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +61,9 @@ def remove(
             )
             say("this cannot be undone; do it with [bold]--yes[/]")
         return
+    # Imports Dagster, which takes seconds; the other commands start without it.
+    from resources.events import purge_events
+
     # Before anything is done: a campaign file that cannot be read is told while nothing is changed.
     campaigns = load_campaigns(lake.settings.campaigns)
     with bars(as_json):

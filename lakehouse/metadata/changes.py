@@ -7,28 +7,33 @@ no photo: `taxon_changes` tells of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import Lake
-from lakehouse.metadata.engine import RowGroups, batches, files_sql, session
+from lakehouse.metadata.digests import digest_table
+from lakehouse.metadata.engine import RowGroups, batches, session
 from lakehouse.metadata.intervals import Interval
 from lakehouse.metadata.partitions import Plan
-from lakehouse.metadata.photos import load_photos_report, photo_files
-from lakehouse.metadata.schema import CHANGES, CHANGES_ENCODING, PHOTOS
+from lakehouse.metadata.photos import digests_key, load_photos_report, photo_keys
+from lakehouse.metadata.schema import CHANGES, CHANGES_ENCODING, DIGESTS, PHOTOS
+from lakehouse.metadata.tree import Bools, Ints
 from lakehouse.progress import task
 
 KINDS = ("added", "removed", "relabelled", "relicensed", "other")
-# Photos are compared in so many parts, that what is held at once stays bounded; each has about as many rows.
-_PART_ROWS = 12_000_000
 _EVERYTHING: tuple[Interval, ...] = ((-(1 << 62), 1 << 62),)
-
-# The label is the place of the taxon among others; it may move although nothing was said about the photo.
-_CONTENT = tuple(name for name in PHOTOS.names if name not in ("photo_id", "lft", "taxon_id", "license"))
+# Row groups that are read together, and pieces that are compared at the same time.
+_GROUPS = 4
+_WORKERS = 2
+_WORDS = [field.name for field in DIGESTS if field.type == pa.string()]
 
 
 class ChangesReport(BaseModel):
@@ -63,24 +68,29 @@ def diff_photos(
     try:
         return ChangesReport.model_validate_json(lake.get(_report_key(source_name, before, after)))
     except NotFoundError:
-        old, new = (load_photos_report(lake, source_name, release) for release in (before, after))
+        _, new = (load_photos_report(lake, source_name, release) for release in (before, after))
     counts = dict.fromkeys(KINDS, 0)
-    parts = max(1, -(-max(old.photos, new.photos) // _PART_ROWS))
-    was, now = (
-        files_sql(photo_files(lake, source_name, release, _EVERYTHING)) for release in (before, after)
-    )
     with (
         session(lake, connection) as cursor,
         lake.parquet_writer(changes_key(source_name, before, after), CHANGES, **CHANGES_ENCODING) as writer,
         task("Comparing photos", new.photos, "rows") as progress,
     ):
+        for side in ("was", "now"):
+            cursor.register("differing", DIGESTS.empty_table())
+            cursor.execute(f"CREATE TEMP TABLE {side} AS FROM differing")
+        pieces = _pieces(_digests(lake, source_name, before), _digests(lake, source_name, after))
+        for found in _in_parallel(pieces):
+            progress.advance(found[2])
+            for side, table in zip(("was", "now"), found[:2], strict=True):
+                if len(table):
+                    cursor.register("differing", table)
+                    cursor.execute(f"INSERT INTO {side} FROM differing")
+        cursor.unregister("differing")
         groups = RowGroups(writer)
-        for part in range(parts):
-            for table in batches(cursor, _diff_sql(was, now, part, parts), CHANGES):
-                for kind, count in _tally(table["change"]):
-                    counts[kind] += count
-                groups.append(table)
-            progress.advance(new.photos // parts)
+        for table in batches(cursor, _DIFFER, CHANGES):
+            for kind, count in _tally(table["change"]):
+                counts[kind] += count
+            groups.append(table)
         groups.finish()
     report = ChangesReport(
         source=source_name,
@@ -98,74 +108,163 @@ def _tally(kinds: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
         yield entry["values"], entry["counts"]
 
 
-def _diff_sql(before: str, after: str, part: int, parts: int) -> str:
-    """The photos of one part that differ: a full join on the photo, whose other columns are hashed first."""
-
-    def side(table: str) -> str:
-        where = f"WHERE photo_id % {parts} = {part}" if parts > 1 else ""
-        # List and UUID columns as they are: equal values have equal hashes.
-        return f"(SELECT photo_id, taxon_id, license, {_hash_sql(_CONTENT)} AS content FROM {table} {where})"
-
-    return f"""
-        SELECT coalesce(o.photo_id, n.photo_id) AS photo_id,
-               CASE WHEN o.photo_id IS NULL THEN 'added' WHEN n.photo_id IS NULL THEN 'removed'
-                    WHEN o.taxon_id <> n.taxon_id THEN 'relabelled'
-                    WHEN o.license IS DISTINCT FROM n.license THEN 'relicensed' ELSE 'other' END AS change,
-               o.taxon_id AS taxon_id_before, n.taxon_id AS taxon_id_after,
-               o.license AS license_before, n.license AS license_after
-        FROM {side(before)} o FULL JOIN {side(after)} n ON o.photo_id = n.photo_id
-        WHERE o.photo_id IS NULL OR n.photo_id IS NULL OR o.taxon_id <> n.taxon_id
-           OR o.license IS DISTINCT FROM n.license OR o.content <> n.content"""
+# Photos of which no equal row was found at the same place. One that is at another place has two such rows.
+_DIFFER = """
+    SELECT coalesce(o.photo_id, n.photo_id) AS photo_id,
+           CASE WHEN o.photo_id IS NULL THEN 'added' WHEN n.photo_id IS NULL THEN 'removed'
+                WHEN o.taxon_id <> n.taxon_id THEN 'relabelled'
+                WHEN o.license IS DISTINCT FROM n.license THEN 'relicensed' ELSE 'other' END AS change,
+           o.taxon_id AS taxon_id_before, n.taxon_id AS taxon_id_after,
+           o.license AS license_before, n.license AS license_after
+    FROM was o FULL JOIN now n ON o.photo_id = n.photo_id
+    WHERE o.photo_id IS NULL OR n.photo_id IS NULL OR o.digest <> n.digest"""
 
 
-def _hash_sql(columns: Sequence[str]) -> str:
-    return f"hash({', '.join(columns)})"
+# --- comparing in taxon order
+
+
+def _digests(
+    lake: Lake, source_name: str, release: str, intervals: Iterable[Interval] = _EVERYTHING
+) -> Iterator[pa.Table]:
+    """The digests (schema `DIGESTS`, words as codes) of the files that hold these labels, in their order."""
+    with ThreadPoolExecutor(1, "read") as ahead:
+        waiting: deque[Future[pa.Table]] = deque()
+        for part in photo_keys(lake, source_name, release, intervals):
+            key = digests_key(part)
+            made = not lake.exists(key)
+            words = None if made else _WORDS
+            with pq.ParquetFile(lake.reader(part if made else key), read_dictionary=words) as file:
+                for first in range(0, file.num_row_groups, _GROUPS):
+                    groups = list(range(first, min(first + _GROUPS, file.num_row_groups)))
+                    waiting.append(ahead.submit(_read, file, groups, made))
+                    if len(waiting) > 1:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+
+
+def _read(file: pq.ParquetFile, groups: list[int], made: bool) -> pa.Table:
+    table = file.read_row_groups(groups, use_threads=False)
+    # A table of an earlier version has no digests beside it.
+    return (digest_table(table.cast(PHOTOS)) if made else table).combine_chunks()
+
+
+# Two runs of rows in one order, cut at the same place.
+_Piece = tuple[pa.Table, pa.Table]
+
+
+def _pieces(before: Iterator[pa.Table], after: Iterator[pa.Table]) -> Iterator[_Piece]:
+    """Both tables cut at the same places of their order, a few row groups at a time."""
+    sides, held = (before, after), [DIGESTS.empty_table(), DIGESTS.empty_table()]
+    done = [False, False]
+    while not all(done) or any(map(len, held)):
+        for at, side in enumerate(sides):
+            if not len(held[at]) and not done[at]:
+                held[at] = next(side, DIGESTS.empty_table())
+                done[at] = not len(held[at])
+        lasts = [_place(held[at], -1) for at in (0, 1) if len(held[at])]
+        if not lasts:
+            return
+        ends = [_rows_to(table, min(lasts)) for table in held]
+        yield held[0].slice(0, ends[0]), held[1].slice(0, ends[1])
+        held = [table.slice(end) for table, end in zip(held, ends, strict=True)]
+
+
+def _place(table: pa.Table, row: int) -> tuple[int, int]:
+    return table["lft"][row].as_py(), table["photo_id"][row].as_py()
+
+
+def _rows_to(table: pa.Table, place: tuple[int, int]) -> int:
+    """How many rows lie at or before a place."""
+    labels = table["lft"].to_numpy()
+    first, last = (int(np.searchsorted(labels, place[0], side=side)) for side in ("left", "right"))
+    return first + int(np.searchsorted(table["photo_id"].to_numpy()[first:last], place[1], side="right"))
+
+
+def _in_parallel(pieces: Iterator[_Piece]) -> Iterator[tuple[pa.Table, pa.Table, int]]:
+    """Of each piece the rows of either side without an equal one, and how many rows the second side had."""
+    with ThreadPoolExecutor(_WORKERS, "compare") as pool:
+        waiting: deque[Future[tuple[pa.Table, pa.Table, int]]] = deque()
+        for piece in pieces:
+            waiting.append(pool.submit(_differing, *piece))
+            if len(waiting) > _WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _differing(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table, int]:
+    """The rows of two runs in one order that have no equal row in the other."""
+    if not len(before) or not len(after):
+        return _named(before), _named(after), len(after)
+    old, new = _keys(before, after)
+    at = np.searchsorted(new, old)
+    at[at == len(new)] = 0
+    digests = [table["digest"].to_numpy() for table in (before, after)]
+    same = (new[at] == old) & (digests[1][at] == digests[0])
+    is_new = np.ones(len(new), np.bool_)
+    is_new[at[same]] = False
+    return _named(before, ~same), _named(after, is_new), len(after)
+
+
+def _keys(before: pa.Table, after: pa.Table) -> tuple[Ints, Ints]:
+    """One number for the place of each row, rising on both sides and equal for equal places."""
+    labels = [table["lft"].to_numpy() for table in (before, after)]
+    photo_ids = [table["photo_id"].to_numpy() for table in (before, after)]
+    starts = [np.flatnonzero(np.r_[True, one[1:] != one[:-1]]) for one in labels]
+    known = np.union1d(*(one[start] for one, start in zip(labels, starts, strict=True)))
+    least = min(int(one.min()) for one in photo_ids)
+    span = max(int(one.max()) for one in photo_ids) - least + 1
+    if len(known) * span >= 1 << 63:
+        # Ids so far apart are numbered, too.
+        ids = np.unique(np.concatenate(photo_ids))
+        photo_ids, least, span = [np.searchsorted(ids, one) for one in photo_ids], 0, len(ids)
+    keys = []
+    for one, start, photo_id in zip(labels, starts, photo_ids, strict=True):
+        place = np.searchsorted(known, one[start]) * span - least
+        keys.append(np.repeat(place, np.diff(np.r_[start, len(one)])) + photo_id)
+    return keys[0], keys[1]
+
+
+def _named(table: pa.Table, chosen: Bools | None = None) -> pa.Table:
+    """The chosen rows with words instead of codes (schema `DIGESTS`)."""
+    rows = table if chosen is None else table.take(pa.array(np.flatnonzero(chosen)))
+    return rows.cast(DIGESTS)
 
 
 # --- partitions
 
 
-def fingerprints(lake: Lake, plan: Plan, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def fingerprints(lake: Lake, plan: Plan) -> dict[str, str]:
     """What each partition's photos are in the plan's release, as a digest, from one scan.
 
     Two partitions of one key have equal fingerprints if the same photos with the same columns are in them, in
     whatever order and however the taxa around them were numbered: a partition whose fingerprint did not
     change needs no selection.
     """
-    return {
-        key: f"{rows}-{total:032x}-{mixed:016x}"
-        for key, (rows, total, mixed) in _fingerprints(lake, plan, connection).items()
-    }
-
-
-def _fingerprints(
-    lake: Lake, plan: Plan, connection: duckdb.DuckDBPyConnection
-) -> dict[str, tuple[int, int, int]]:
     spans = sorted(
         (low, high, number)
         for number, partition in enumerate(plan.partitions)
         for low, high in partition.intervals
     )
-    files = photo_files(lake, plan.source, plan.release, [(low, high) for low, high, _ in spans])
-    if not files:
+    if not spans:
         return {}
-    lows, highs, numbers = zip(*spans, strict=True)
-    table = pa.table(
-        {
-            "low": pa.array(lows, pa.int64()),
-            "high": pa.array(highs, pa.int64()),
-            "number": pa.array(numbers, pa.int32()),
-        }
-    )
-    columns = [name for name in PHOTOS.names if name != "lft"]
-    with session(lake, connection) as cursor:
-        cursor.register("spans", table)
-        # By taxon first: taxa are few, and the photos of one are in one partition.
-        rows = cursor.execute(f"""
-            WITH taxa AS (SELECT lft, count(*) AS photos, sum(hash::HUGEINT) AS total, bit_xor(hash) AS mixed
-                          FROM (SELECT lft, {_hash_sql(columns)} AS hash FROM {files_sql(files)}) GROUP BY
-                          lft)
-            SELECT number, sum(photos)::BIGINT, sum(total)::HUGEINT, bit_xor(mixed)
-            FROM taxa ASOF JOIN spans ON lft >= low WHERE lft < high GROUP BY number""").fetchall()
-        cursor.unregister("spans")
-    return {plan.partitions[number].key: (photos, total, mixed) for number, photos, total, mixed in rows}
+    lows, highs, numbers = (np.array(column, np.int64) for column in zip(*spans, strict=True))
+    photos = np.zeros(len(plan.partitions), np.int64)
+    total, mixed = np.zeros((2, len(plan.partitions)), np.uint64)
+    for table in _digests(lake, plan.source, plan.release, [(low, high) for low, high, _ in spans]):
+        labels, digests = table["lft"].to_numpy(), table["digest"].to_numpy()
+        starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+        at = np.searchsorted(lows, labels[starts], side="right") - 1
+        inside = (at >= 0) & (labels[starts] < highs[at])
+        of = numbers[at[inside]]
+        np.add.at(photos, of, np.diff(np.r_[starts, len(labels)])[inside])
+        np.add.at(total, of, np.add.reduceat(digests, starts)[inside])
+        np.bitwise_xor.at(mixed, of, np.bitwise_xor.reduceat(digests, starts)[inside])
+    return {
+        partition.key: f"{rows}-{sums:016x}-{xored:016x}"
+        for partition, rows, sums, xored in zip(
+            plan.partitions, photos.tolist(), total.tolist(), mixed.tolist(), strict=True
+        )
+        if rows
+    }

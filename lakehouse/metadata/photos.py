@@ -18,10 +18,18 @@ from pydantic import BaseModel, ConfigDict
 
 from lakehouse.errors import LakeError, NotFoundError
 from lakehouse.lake import Lake
+from lakehouse.metadata.digests import digest_table
 from lakehouse.metadata.engine import RowGroups, session
 from lakehouse.metadata.intervals import Interval
 from lakehouse.metadata.join import NO_OBSERVATION, NO_TAXON, UNKNOWN_TAXON, PhotoJoin, bounded
-from lakehouse.metadata.schema import PHOTOS, PHOTOS_ENCODING, PHOTOS_INDEX, PHOTOS_REJECTS
+from lakehouse.metadata.schema import (
+    DIGESTS,
+    DIGESTS_ENCODING,
+    PHOTOS,
+    PHOTOS_ENCODING,
+    PHOTOS_INDEX,
+    PHOTOS_REJECTS,
+)
 from lakehouse.metadata.tree import Bools, Ints
 from lakehouse.progress import Task, task
 
@@ -32,14 +40,17 @@ __all__ = [
     "UNKNOWN_TAXON",
     "PhotosReport",
     "build_photos",
+    "digests_key",
     "load_photos_report",
     "photo_files",
+    "photo_keys",
     "photos_key",
     "photos_rejects_key",
     "read_photos",
 ]
 
 FILE_ROWS = 4_000_000
+_WORDS = [one.name for one in PHOTOS if one.type == pa.string()]
 
 
 class PhotosReport(BaseModel):
@@ -88,12 +99,18 @@ def load_photos_report(lake: Lake, source_name: str, release_id: str) -> PhotosR
     return PhotosReport.model_validate_json(lake.get(_report_key(source_name, release_id)))
 
 
+def digests_key(part: str) -> str:
+    """The key of the digests (schema `DIGESTS`) of the photos in the file of key `part`."""
+    return part.replace("/photos/part-", "/photos/digests-")
+
+
 def photo_files(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
     """URIs of the files that hold photos of these label ranges, in order."""
-    return [lake.uri(key) for key in _photo_keys(lake, source_name, release_id, intervals)]
+    return [lake.uri(key) for key in photo_keys(lake, source_name, release_id, intervals)]
 
 
-def _photo_keys(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
+def photo_keys(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
+    """Keys of the files that hold photos of these label ranges, in order."""
     index = lake.read_table(photos_key(source_name, release_id, "index.parquet"))
     hit = _touched(index["lft_min"].to_numpy(), index["lft_max"].to_numpy(), intervals)
     return [
@@ -138,10 +155,11 @@ def read_photos(
     kinds = pa.schema([PHOTOS.field(name) for name in names])
     found = [pa.table([pa.nulls(0, kind) for kind in kinds.types], schema=kinds)]
     wanted = list(dict.fromkeys(["lft", *names]))
-    for key in _photo_keys(lake, source_name, release_id, intervals):
+    for key in photo_keys(lake, source_name, release_id, intervals):
         footer, lows, highs = _footer(lake, key)
         groups = np.flatnonzero(_touched(lows, highs, intervals)).tolist()
-        with pq.ParquetFile(lake.reader(key), metadata=footer) as file:
+        # Words are made strings where they are wanted, and not in the whole of the row groups.
+        with pq.ParquetFile(lake.reader(key), metadata=footer, read_dictionary=_WORDS) as file:
             table = file.read_row_groups(groups, wanted)
         labels = table["lft"].to_numpy()
         for low, high in intervals:
@@ -227,13 +245,18 @@ def _write(lake: Lake, source_name: str, release_id: str, join: PhotoJoin, progr
         file = f"part-{number:05}.parquet"
         key = photos_key(source_name, release_id, file)
         part: dict[str, str | int] = {"file": file, "rows": 0}
-        with lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target:
-            groups = RowGroups(target)
+        with (
+            lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target,
+            lake.parquet_writer(digests_key(key), DIGESTS, **DIGESTS_ENCODING) as beside,
+        ):
+            groups, digests = RowGroups(target), RowGroups(beside)
             for _, table in tables:
                 part.setdefault("lft_min", table["lft"][0].as_py())
                 part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
                 groups.append(table)
+                digests.append(digest_table(table))
             groups.finish()
+            digests.finish()
         written.parts.append(part)
     with lake.parquet_writer(photos_key(source_name, release_id, "index.parquet"), PHOTOS_INDEX) as writer:
         writer.write_table(pa.Table.from_pylist(written.parts, schema=PHOTOS_INDEX))

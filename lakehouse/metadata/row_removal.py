@@ -13,10 +13,12 @@ from lakehouse.errors import NotFoundError
 from lakehouse.lake import Lake
 from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
 from lakehouse.metadata.ingest import RawRelease
-from lakehouse.metadata.photos import PhotosReport
+from lakehouse.metadata.photos import PhotosReport, digests_key
 from lakehouse.metadata.schema import (
     CHANGES,
     CHANGES_ENCODING,
+    DIGESTS,
+    DIGESTS_ENCODING,
     PHOTOS,
     PHOTOS_ENCODING,
     PHOTOS_INDEX,
@@ -159,6 +161,7 @@ class RowRemoval:
         parts = [key for key in lake.list(f"{release}/photos") if "/part-" in key]
         for key in parts:
             self._drop(key, gone)
+            self._drop(digests_key(key), gone)
         self._drop(f"{release}/photos.rejects.parquet", gone)
         for key in lake.list(f"{release}/changes"):
             if key.endswith(".parquet") and not key.endswith(".taxa.parquet"):
@@ -237,6 +240,8 @@ def _form(key: str) -> tuple[pa.Schema, dict[str, Any]]:
         return RAW_TABLES[name].schema, RAW_TABLES[name].encoding
     if "/changes/" in key:
         return CHANGES, CHANGES_ENCODING
+    if name.startswith("digests-"):
+        return DIGESTS, DIGESTS_ENCODING
     return (PHOTOS_REJECTS, {}) if name == "photos.rejects" else (PHOTOS, PHOTOS_ENCODING)
 
 

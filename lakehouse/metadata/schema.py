@@ -231,6 +231,21 @@ PHOTOS_INDEX = pa.schema(
     ]
 )
 
+# photos/digests-*.parquet: one row for each of the part of that number, in its order; `digest` is of all its
+# columns but `lft` (`metadata.digests`).
+DIGESTS = pa.schema(
+    [
+        *(PHOTOS.field(name) for name in ("photo_id", "lft", "taxon_id", "license")),
+        _required("digest", pa.uint64()),
+    ]
+)
+DIGESTS_ENCODING = {
+    **parquet_encoding(["lft", "taxon_id", "license"], ["photo_id"]),
+    "compression": {**dict.fromkeys(DIGESTS.names, "zstd"), "photo_id": "none", "digest": "none"},
+    "compression_level": {"lft": 1, "taxon_id": 1, "license": 1},
+    "write_statistics": ["lft"],
+}
+
 # photos.rejects.parquet: rows of the raw photos that reach no taxon.
 PHOTOS_REJECTS = pa.schema(
     [

@@ -19,7 +19,7 @@ from lakehouse.licences import LICENCES
 from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
 from lakehouse.metadata.ingest import raw_table_key
 from lakehouse.metadata.intervals import Interval, cover, union
-from lakehouse.metadata.partitions import Partition, Plan
+from lakehouse.metadata.partitions import Plan
 from lakehouse.metadata.photos import photo_files
 from lakehouse.metadata.schema import EXCLUDED, SELECTION, SELECTION_ENCODING
 from lakehouse.metadata.splits import SPLIT_SALT, order_sql, split_of, split_sql
@@ -63,8 +63,6 @@ LISTED_REASONS = ("observations_disagree", "observations_split", "unknown_licenc
 UNKNOWN_CREATOR = "unknown photographer"
 # Ranges of labels in one query's condition.
 _RANGES = 64
-# Photos that a preview looks at together.
-_TOGETHER = 1_000_000
 
 
 class _Record(BaseModel):
@@ -104,7 +102,6 @@ class Preview(_Record):
     partitions: int
     labels: tuple[LabelCount, ...]
     licenses: dict[str, int]
-    splits: dict[str, int]
     excluded: dict[str, int]
 
 
@@ -164,28 +161,69 @@ def select_partition(
 
 def preview(lake: Lake, campaign: Campaign, plan: Plan, connection: duckdb.DuckDBPyConnection) -> Preview:
     """What `select_partition` would give for all partitions of the plan, without writing anything."""
-    considered, labels = 0, []
-    licenses, splits, excluded = Counter[str](), Counter[str](), Counter[str]()
-    with task("Counting photos", len(plan.partitions), "partitions") as progress:
-        for group in _groups(plan):
-            intervals = union(interval for partition in group for interval in partition.intervals)
-            with _judged(lake, campaign, plan, intervals, connection) as cursor:
-                considered += scalars(cursor, _COUNTS)[0]
-                excluded.update(_excluded(cursor))
-                licenses.update(_count_by(cursor, "license"))
-                splits.update(_count_by(cursor, "split"))
-                rows = cursor.execute(
-                    "SELECT label_id, label, count(*) FROM judged WHERE reason IS NULL GROUP BY ALL"
+    intervals = union(interval for partition in plan.partitions for interval in partition.intervals)
+    if not intervals:
+        return Preview(considered=0, photos=0, partitions=0, labels=(), licenses={}, excluded={})
+    photos = sum(partition.photos for partition in plan.partitions)
+    # Only what the conditions ask for is read, and only counts are kept.
+    with (
+        task("Counting photos", photos, "photos") as progress,
+        _labelled(lake, campaign, plan, intervals, connection) as (cursor, candidates),
+    ):
+        asked = f"""
+            WITH candidates AS ({candidates})
+            SELECT photo_id, label_id, license, {_reason_sql(campaign, load_tombstones(lake))} AS failed
+            FROM {_straddling_sql(campaign)}"""
+        cursor.execute(f"""
+            CREATE TEMP TABLE counted AS SELECT label_id, license, failed, count(*) AS photos
+            FROM ({asked}) GROUP BY ALL""")
+        excluded = Counter[str](
+            dict(
+                cursor.execute(
+                    "SELECT failed, sum(photos)::BIGINT FROM counted WHERE failed IS NOT NULL GROUP BY 1"
                 ).fetchall()
-                labels += [LabelCount(label_id=row[0], label=row[1], photos=row[2]) for row in rows]
-            progress.advance(len(group), note=group[-1].name)
+            )
+        )
+        (considered,) = scalars(cursor, "SELECT coalesce(sum(photos), 0)::BIGINT FROM counted")
+        least, most = campaign.per_label.min, campaign.per_label.max
+        cursor.execute("""
+            CREATE TEMP TABLE sizes AS SELECT label_id, sum(photos)::BIGINT AS photos
+            FROM counted WHERE failed IS NULL GROUP BY 1""")
+        licenses = Counter[str](
+            dict(
+                cursor.execute(f"""
+                    SELECT license, sum(counted.photos)::BIGINT FROM counted JOIN sizes USING (label_id)
+                    WHERE failed IS NULL AND sizes.photos BETWEEN {least} AND {most or "sizes.photos"}
+                    GROUP BY 1""").fetchall()
+            )
+        )
+        if most is not None:
+            # Which photos come first decides the licences of the labels that have too many.
+            rows = cursor.execute(f"""
+                SELECT license, count(*) FROM (
+                    SELECT license, row_number() OVER (PARTITION BY label_id ORDER BY {_order()}) AS nth
+                    FROM ({asked}) asked SEMI JOIN (FROM sizes WHERE photos > {most}) USING (label_id)
+                    WHERE failed IS NULL
+                ) WHERE nth <= {most} GROUP BY 1""").fetchall()
+            licenses.update(dict(rows))
+        rows = cursor.execute("""
+            SELECT label_id, any_value(label), any_value(photos) FROM sizes JOIN labels USING (label_id)
+            GROUP BY 1""").fetchall()
+        progress.advance(photos)
+    kept = []
+    for label_id, label, count in rows:
+        taken = count if most is None else min(count, most)
+        if count < least:
+            excluded["per_label_min"] += count
+            continue
+        excluded["per_label_max"] += count - taken
+        kept.append(LabelCount(label_id=label_id, label=label, photos=taken))
     return Preview(
         considered=considered,
-        photos=sum(label.photos for label in labels),
+        photos=sum(label.photos for label in kept),
         partitions=len(plan.partitions),
-        labels=tuple(sorted(labels, key=lambda label: (-label.photos, label.label_id))),
+        labels=tuple(sorted(kept, key=lambda label: (-label.photos, label.label_id))),
         licenses={code: licenses[code] for code in LICENCES if licenses[code]},
-        splits={name: splits[name] for name in campaign.splits},
         excluded={reason: excluded[reason] for reason in REASONS if excluded[reason]},
     )
 
@@ -224,7 +262,7 @@ def reasons_of(
                 WHERE lft < intervals.high
             ), candidates AS (
                 SELECT still.*, label_id, labels.lft IS NULL AS outside,
-                       {split_sql(_group_sql(campaign), campaign.splits)} AS split
+                       {_split_sql(campaign)} AS split
                 FROM still LEFT JOIN labels USING (lft)
             )
             SELECT photo_id, CASE WHEN outside THEN 'elsewhere'
@@ -236,18 +274,6 @@ def reasons_of(
     gone = wanted.filter(missing)
     gone = gone.append_column("reason", pa.array(["gone"] * len(gone), pa.string()))
     return pa.concat_tables([found.cast(gone.schema), gone])
-
-
-def _groups(plan: Plan) -> Iterator[list[Partition]]:
-    """The partitions, some at a time: a label is never in two of them, so they can be judged together."""
-    group: list[Partition] = []
-    for partition in plan.partitions:
-        if group and sum(one.photos for one in group) + partition.photos > _TOGETHER:
-            yield group
-            group = []
-        group.append(partition)
-    if group:
-        yield group
 
 
 def _report_key(campaign: str, key: str) -> str:
@@ -263,14 +289,15 @@ _COUNTS = """
 
 
 @contextmanager
-def _judged(
+def _labelled(
     lake: Lake,
     campaign: Campaign,
     plan: Plan,
     intervals: Sequence[Interval],
     connection: duckdb.DuckDBPyConnection,
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A session with the table `judged`: the photos of whole partitions, and why each is left out."""
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A session with the table `labels`, and a query for the photos of whole partitions with their labels
+    and splits."""
     files = photo_files(lake, plan.source, plan.release, intervals)
     if not files:
         raise LakeError(
@@ -292,26 +319,38 @@ def _judged(
             FROM {files_sql([lake.uri(taxa_key(plan.source, plan.release))])}
             ASOF JOIN intervals ON lft >= intervals.low
             WHERE lft >= {low} AND lft < {high} AND lft < intervals.high""")
+        yield (
+            cursor,
+            f"""SELECT photos.*, label_id, label, {_split_sql(campaign)} AS split
+                FROM {files_sql(files)} photos JOIN labels USING (lft) WHERE {ranges}""",
+        )
+        cursor.unregister("intervals")
+
+
+@contextmanager
+def _judged(
+    lake: Lake,
+    campaign: Campaign,
+    plan: Plan,
+    intervals: Sequence[Interval],
+    connection: duckdb.DuckDBPyConnection,
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session with the table `judged`: the photos of whole partitions, and why each is left out."""
+    with _labelled(lake, campaign, plan, intervals, connection) as (cursor, candidates):
         cursor.execute(f"""
             CREATE TEMP TABLE judged AS
-            WITH candidates AS (
-                SELECT photos.*, label_id, label, {split_sql(_group_sql(campaign), campaign.splits)} AS split
-                FROM {files_sql(files)} photos JOIN labels USING (lft)
-                WHERE {ranges}
-            ), asked AS MATERIALIZED (
+            WITH candidates AS ({candidates}), asked AS MATERIALIZED (
                 SELECT *, {_reason_sql(campaign, load_tombstones(lake))} AS failed
                 FROM {_straddling_sql(campaign)}
             ),
             good AS (
                 SELECT photo_id, count(*) OVER (PARTITION BY label_id) AS of_label,
-                       row_number() OVER (PARTITION BY label_id ORDER BY {order_sql("photo_id")}, photo_id)
-                       AS nth
+                       row_number() OVER (PARTITION BY label_id ORDER BY {_order()}) AS nth
                 FROM asked WHERE failed IS NULL
             )
             SELECT asked.* EXCLUDE (failed, straddles), {_bounded_sql(campaign)} AS reason
             FROM asked LEFT JOIN good USING (photo_id)""")
         yield cursor
-        cursor.unregister("intervals")
 
 
 def _label_columns(lake: Lake, campaign: Campaign, plan: Plan) -> str:
@@ -328,6 +367,15 @@ def _group_sql(campaign: Campaign) -> str:
     return "coalesce('observer:' || observer_id::VARCHAR, observation_uuid::VARCHAR)"
 
 
+def _split_sql(campaign: Campaign) -> str:
+    return split_sql(_group_sql(campaign), campaign.splits)
+
+
+def _order() -> str:
+    """By which the photos of a label are taken, to its bound."""
+    return f"{order_sql('photo_id')}, photo_id"
+
+
 def _straddling_sql(campaign: Campaign) -> str:
     """The candidates with a column `straddles`: the photo's observations are in different splits.
 
@@ -335,9 +383,13 @@ def _straddling_sql(campaign: Campaign) -> str:
     observation, and of the further ones that claim it.
     """
     if campaign.splits_group_by == "observation":
-        elsewhere = f"lambda other: {split_sql('other', campaign.splits)} <> split"
+        # Said once more for the few shared photos: where nothing else asks for splits, no others are hashed.
+        elsewhere = f"lambda other: {split_sql('other', campaign.splits)} <> {_split_sql(campaign)}"
         return f"""(
-            SELECT *, len(list_filter(other_observations, {elsewhere})) > 0 AS straddles FROM candidates)"""
+            SELECT *, CASE WHEN other_observations IS NOT NULL
+                           THEN len(list_filter(other_observations, {elsewhere})) > 0 ELSE false END
+                      AS straddles
+            FROM candidates)"""
     return """(
             WITH claims AS (
                 SELECT photo_id, split,

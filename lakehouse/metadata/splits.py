@@ -34,7 +34,8 @@ def split_sql(observation_uuid: str, splits: Mapping[str, float], salt: str = SP
 
 def order_sql(photo_id: str) -> str:
     """SQL expression by which the photos of a label are ordered before the first so many are taken."""
-    return f"sha256('lakehouse:' || {photo_id}::VARCHAR)"
+    # As a number: sorting the text takes many times as long.
+    return f"('0x' || substr(sha256('lakehouse:' || {photo_id}::VARCHAR), 1, 16))::UBIGINT"
 
 
 def _bounds(splits: Mapping[str, float]) -> list[tuple[str, int]]:

@@ -68,7 +68,8 @@ def build_taxa(lake: Lake, source_name: str, release_id: str) -> TaxaReport:
         raw = pl.read_parquet(lake.get(raw_table_key(source_name, release_id, "taxa")))
     all_ids = raw["taxon_id"].to_numpy().astype(np.int64)
     taxon_ids, rows = np.unique(all_ids, return_index=True)
-    tree = build_tree(taxon_ids, raw["ancestry"].gather(rows))
+    in_order = len(rows) == len(all_ids) and bool((rows[1:] > rows[:-1]).all())
+    tree = build_tree(taxon_ids, raw["ancestry"] if in_order else raw["ancestry"].gather(rows))
     previous = _previous_labels(lake, source_name, release_id)
     lft, rgt = assign_intervals(tree, previous)
     order = np.argsort(lft)
@@ -105,12 +106,11 @@ def _previous_labels(lake: Lake, source_name: str, release_id: str) -> Labels | 
     for earlier in reversed(list_releases(lake, source_name)):
         if earlier != release_id and lake.exists(_report_key(source_name, earlier)):
             columns = ["taxon_id", "parent_id", "lft", "rgt"]
-            table = lake.read_table(taxa_key(source_name, earlier), columns).sort_by("taxon_id")
+            table = lake.read_table(taxa_key(source_name, earlier), columns)
             ids, parents = table["taxon_id"], pc.fill_null(table["parent_id"], -1)
-            arrays = (
-                values.to_numpy().astype(np.int64) for values in (ids, parents, table["lft"], table["rgt"])
-            )
-            return Labels(*arrays)
+            order = np.argsort(ids.to_numpy())
+            arrays = (values.to_numpy()[order] for values in (ids, parents, table["lft"], table["rgt"]))
+            return Labels(*(values.astype(np.int64) for values in arrays))
     return None
 
 
@@ -198,8 +198,11 @@ def _write(lake: Lake, key: str, facts: pl.DataFrame, tree: _Ordered, ranks: lis
     schema = taxa_schema(ranks)
     told = facts.to_arrow().cast(pa.schema(schema.field(name) for name in facts.columns)).combine_chunks()
     names = told["name"].combine_chunks()
-    of_rank = facts.with_row_index("row").group_by("rank").agg("row").rows()
-    rows = {rank: np.asarray(found, np.int64) for rank, found in of_rank}
+    of_rank = facts.with_row_index("row").group_by("rank").agg("row")
+    rows = {
+        rank: found.to_numpy().astype(np.int64)
+        for rank, found in zip(of_rank["rank"], of_rank["row"], strict=True)
+    }
     runs = {rank: _Runs.of(rows[rank], tree) for rank in ranks}
     # Names of ranks are long runs in this order: coded here, they need not be hashed one by one.
     coded = pa.schema(
@@ -220,19 +223,27 @@ def _write(lake: Lake, key: str, facts: pl.DataFrame, tree: _Ordered, ranks: lis
             }
             for rank in ranks:
                 above, lengths = runs[rank].between(first, last)
-                columns[rank] = _coded(names, above, lengths)
-                columns[f"{rank}_id"] = _ids(tree.taxon_ids, np.repeat(above, lengths))
+                columns[rank], columns[f"{rank}_id"] = _of_rank(names, tree.taxon_ids, above, lengths)
             writer.write_table(pa.table(columns, schema=coded))
 
 
-def _coded(names: pa.Array, above: Ints, lengths: Ints) -> pa.DictionaryArray:
-    """The names of runs of rows, null where there is no ancestor, with a dictionary of those that occur."""
+def _of_rank(names: pa.Array, taxon_ids: Ints, above: Ints, lengths: Ints) -> tuple[pa.Array, pa.Array]:
+    """The names (as codes) and ids of runs of rows, null where there is no ancestor."""
+    there = above >= 0
+    rows = int(lengths.sum())
     # Several taxa may have one name, and a dictionary has each once.
-    words = pc.dictionary_encode(names.take(pa.array(above[above >= 0])))
-    codes = np.full(len(above), -1, np.int32)
-    codes[above >= 0] = words.indices.to_numpy()
-    each = np.repeat(codes, lengths)
-    return pa.DictionaryArray.from_arrays(pa.array(each, mask=each < 0), words.dictionary)
+    words = pc.dictionary_encode(names.take(pa.array(above[there])))
+    nulls = None
+    if not there.all():
+        nulls = pa.py_buffer(np.packbits(np.repeat(there, lengths), bitorder="little"))
+
+    def each(values: Ints) -> pa.Array:
+        of_runs = np.zeros(len(above), np.int32)
+        of_runs[there] = values
+        return pa.Array.from_buffers(pa.int32(), rows, [nulls, pa.py_buffer(np.repeat(of_runs, lengths))])
+
+    coded = pa.DictionaryArray.from_arrays(each(words.indices.to_numpy()), words.dictionary)
+    return coded, each(taxon_ids[above[there]])
 
 
 def _ids(taxon_ids: Ints, rows: Ints) -> pa.Array:

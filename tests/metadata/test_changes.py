@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,9 +16,10 @@ from lakehouse.errors import NotFoundError
 from lakehouse.lake import Lake
 from lakehouse.metadata import changes
 from lakehouse.metadata.changes import changes_key, diff_photos, fingerprints
+from lakehouse.metadata.digests import digest_table
 from lakehouse.metadata.partitions import build_plan
-from lakehouse.metadata.photos import PhotosReport, photos_key
-from lakehouse.metadata.schema import CHANGES, PHOTOS, PHOTOS_INDEX
+from lakehouse.metadata.photos import PhotosReport, digests_key, photos_key
+from lakehouse.metadata.schema import CHANGES, DIGESTS, DIGESTS_ENCODING, PHOTOS, PHOTOS_INDEX
 from lakehouse.settings import Settings
 from tests.metadata.conftest import Bucket
 
@@ -36,7 +36,14 @@ class Row:
     others: tuple[int, ...] = ()
 
 
-def write_table(lake: Lake, release: str, rows: Mapping[int, Row], shift: int = 0) -> None:
+def write_table(
+    lake: Lake,
+    release: str,
+    rows: Mapping[int, Row],
+    shift: int = 0,
+    group: int = 100,
+    with_digests: bool = True,
+) -> None:
     """Make `rows` the photo table of a release, its taxa numbered in one way or another."""
     ordered = sorted(rows.items(), key=lambda item: (item[1].taxon_id, item[0]))
     others = [[uuid.UUID(int=other).bytes for other in row.others] or None for _, row in ordered]
@@ -56,8 +63,13 @@ def write_table(lake: Lake, release: str, rows: Mapping[int, Row], shift: int = 
     }
     columns = [known.get(field.name, pa.nulls(len(ordered), field.type)) for field in PHOTOS]
     table = pa.table(columns, schema=PHOTOS)
-    with lake.parquet_writer(photos_key("mini", release, "part-00000.parquet"), PHOTOS) as writer:
-        writer.write_table(table)
+    key = photos_key("mini", release, "part-00000.parquet")
+    with lake.parquet_writer(key, PHOTOS) as writer:
+        writer.write_table(table, row_group_size=group)
+    lake.delete(digests_key(key))
+    if with_digests:
+        with lake.parquet_writer(digests_key(key), DIGESTS, **DIGESTS_ENCODING) as writer:
+            writer.write_table(digest_table(table), row_group_size=group)
     labels = table["lft"].to_pylist() or [0]
     index = {"file": "part-00000.parquet", "lft_min": labels[0], "lft_max": labels[-1], "rows": len(table)}
     with lake.parquet_writer(photos_key("mini", release, "index.parquet"), PHOTOS_INDEX) as writer:
@@ -70,10 +82,15 @@ def write_table(lake: Lake, release: str, rows: Mapping[int, Row], shift: int = 
 
 
 def diff(
-    lake: Lake, before: Mapping[int, Row], after: Mapping[int, Row], shift: int = 0
+    lake: Lake,
+    before: Mapping[int, Row],
+    after: Mapping[int, Row],
+    shift: int = 0,
+    group: int = 100,
+    with_digests: bool = True,
 ) -> tuple[dict[int, str], changes.ChangesReport]:
-    write_table(lake, "one", before)
-    write_table(lake, "two", after, shift)
+    write_table(lake, "one", before, group=group, with_digests=with_digests)
+    write_table(lake, "two", after, shift, group)
     with lake.connect() as connection:
         report = diff_photos(lake, "mini", "one", "two", connection)
     rows = lake.read_table(changes_key("mini", "one", "two")).to_pylist()
@@ -126,6 +143,13 @@ def test_a_release_without_photos_cannot_be_compared(lake: Lake, connection: obj
         diff_photos(lake, "mini", "one", "two", other)
 
 
+def test_ids_that_lie_as_far_apart_as_can_be_are_compared(lake: Lake) -> None:
+    far = (1 << 62) + 5
+    before = {1: Row(1), 2: Row(2), far: Row(2)}
+    found, _ = diff(lake, before, {1: Row(1), 3: Row(1), far: Row(2)})
+    assert found == {2: "removed", 3: "added"}
+
+
 ROWS = st.builds(
     Row,
     st.integers(1, 4),
@@ -158,14 +182,18 @@ def edits(draw: st.DrawFn) -> tuple[dict[int, Row], dict[int, Row], dict[int, st
 
 
 @settings(deadline=None, max_examples=40)
-@given(edits(), st.integers(1, 3), st.integers(0, 7))
+@given(edits(), st.integers(1, 20), st.integers(1, 2), st.integers(0, 12), st.booleans())
 def test_the_diff_of_changes_that_were_applied_is_these_changes(
-    edit: tuple[dict[int, Row], dict[int, Row], dict[int, str]], parts: int, shift: int
+    edit: tuple[dict[int, Row], dict[int, Row], dict[int, str]],
+    group: int,
+    together: int,
+    shift: int,
+    with_digests: bool,
 ) -> None:
     before, after, made = edit
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(changes, "_PART_ROWS", max(1, max(len(before), len(after)) // parts))
-        found, report = diff(Lake(folder, Settings()), before, after, shift)
+        patch.setattr(changes, "_GROUPS", together)
+        found, report = diff(Lake(folder, Settings()), before, after, shift, group, with_digests)
     assert found == made
     assert report.unchanged == len(before) - sum(kind != "added" for kind in made.values())
 
@@ -178,7 +206,6 @@ def test_a_fingerprint_changes_with_its_partition_only(
     bucket: Bucket,
     build: Build,
     campaign: Callable[..., Campaign],
-    connection: duckdb.DuckDBPyConnection,
 ) -> None:
     for number, taxon in enumerate((102, 103, 111), start=1):
         bucket.observe(number, taxon)
@@ -187,7 +214,7 @@ def test_a_fingerprint_changes_with_its_partition_only(
 
     def now() -> dict[str, str]:
         plan = build_plan(lake, asked, "mini", build(bucket))
-        return fingerprints(lake, plan, connection)
+        return fingerprints(lake, plan)
 
     first = now()
     assert set(first) == {"rana-una-102", "rana-dua-103", "hyla-una-111"}
@@ -209,7 +236,6 @@ def test_a_plan_without_photos_has_no_fingerprints(
     bucket: Bucket,
     build: Build,
     campaign: Callable[..., Campaign],
-    connection: duckdb.DuckDBPyConnection,
 ) -> None:
     plan = build_plan(lake, campaign(taxa=[201]), "mini", build(bucket))
-    assert fingerprints(lake, plan, connection) == {}
+    assert fingerprints(lake, plan) == {}

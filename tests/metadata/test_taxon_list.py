@@ -16,6 +16,7 @@ from lakehouse.taxon_list import read_taxon_list
         ('note,Scientific Name\nx,"Rana una"\n', [(2, "Rana una")]),
         ("species;count\nRana una;3\n", [(2, "Rana una")]),
         ("count\ttaxon_id\tname\n1\t102\tRana\n2\t\tHyla\n", [(2, 102), (3, "Hyla")]),
+        ("taxon_id\tfamily\tname\n\tRanidae\tRana una\n", [(2, "Rana una")]),
         ("Rana una,frog\nHyla,frog\n", [(1, "Rana una"), (2, "Hyla")]),
         ('Amanita "sp"\n', [(1, 'Amanita "sp"')]),
         ("genus,species\nRana,una\nRana,Rana duo\n", [(2, "Rana una"), (3, "Rana duo")]),
