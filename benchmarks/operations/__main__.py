@@ -385,7 +385,9 @@ def large(bench: Bench) -> None:
 def tick(control: Control, sensor: str, what: str) -> None:
     """The first tick of a sensor in the daemon, then the same once more by GraphQL."""
     control.start_sensor(sensor)
-    found = control.wait(lambda: control.ticks(sensor), f"a tick of {sensor}")[-1]
+    found = control.wait(
+        lambda: [one for one in control.ticks(sensor) if one["endTimestamp"]], f"a tick of {sensor}"
+    )[-1]
     with timed() as again:
         said = control.try_sensor(sensor)["skipReason"]
     tell(

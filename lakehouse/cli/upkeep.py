@@ -22,7 +22,6 @@ from lakehouse.snapshots.duplicates import duplicates as find_duplicates
 from lakehouse.snapshots.near import DISTANCE
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.tombstones import Reason
-from resources.events import purge_events
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +63,9 @@ def remove(
         return
     # Before anything is done: a campaign file that cannot be read is told while nothing is changed.
     campaigns = load_campaigns(lake.settings.campaigns)
+    # It comes with Dagster, which takes seconds to import.
+    from resources.events import purge_events
+
     with bars(as_json):
         report = removal.remove(lake, requests, forget=partial(purge_events, runs.dagster_home(lake.root)))
         described = describe_again(lake, campaigns)

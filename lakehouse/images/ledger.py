@@ -5,6 +5,7 @@ A Delta table that only grows: one commit per slice of photos, the latest row of
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -36,9 +37,20 @@ _FORGETFUL = {
     "delta.deletedFileRetentionDuration": "interval 0 seconds",
 }
 _ATTEMPTS = 10
-# Opening it takes the longer the more commits it has, and a run over many partitions asks thousands of times.
-_OPENED: WeakKeyDictionary[Lake, DeltaTable] = WeakKeyDictionary()
 _NAMED = 1000  # values in one predicate
+
+
+class _Opened(threading.local):
+    """The ledgers that a thread has open.
+
+    To open one takes the longer the more commits it has, and a run over many partitions asks all the time.
+    """
+
+    def __init__(self) -> None:
+        self.tables: WeakKeyDictionary[Lake, DeltaTable] = WeakKeyDictionary()
+
+
+_OPENED = _Opened()
 
 
 class LedgerRow(NamedTuple):
@@ -210,18 +222,19 @@ class Ledger:
         )
 
     def _exists(self) -> bool:
-        return self._lake in _OPENED or _delta().DeltaTable.is_deltatable(self._uri, self._options)
+        return self._lake in _OPENED.tables or _delta().DeltaTable.is_deltatable(self._uri, self._options)
 
     def _table(self) -> DeltaTable:
         """The table as it is now."""
-        table = _OPENED.get(self._lake)
+        table = _OPENED.tables.get(self._lake)
         if table is not None:
             try:
                 table.update_incremental()
                 return table
             except _delta().exceptions.DeltaError:
                 pass  # its log was purged meanwhile: opened anew, it tells of any real fault
-        _OPENED[self._lake] = table = _delta().DeltaTable(self._uri, storage_options=self._options)
+        table = _delta().DeltaTable(self._uri, storage_options=self._options)
+        _OPENED.tables[self._lake] = table
         return table
 
 
