@@ -1,4 +1,4 @@
-"""A source of many small taxa: as many genera of one species as are asked for, two tiny photographs each."""
+"""A source of many small taxa: as many genera of one species as are asked for, of each a few tiny photos."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.operations.control import free_port
-
-PHOTOS = 2  # of each taxon
 ROOT_TAXON = 1
+_MOST = 50  # photo ids that each taxon has to itself
 
 
-def write(directory: Path, taxa: int, changed: Collection[int] = ()) -> None:
-    """Write the bucket; each taxon number in `changed` has one photo more."""
+def write(directory: Path, taxa: int, photos: int, changed: Collection[int] = ()) -> None:
+    """Write the bucket with so many photos of each taxon; each taxon number in `changed` has one more."""
+    assert photos < _MOST
     directory.mkdir(parents=True, exist_ok=True)
     lines: dict[str, list[str]] = {
         "taxa": ["taxon_id\tancestry\trank_level\trank\tname\tactive", "1\t\t70\tkingdom\tAnimalia\ttrue"],
@@ -40,8 +39,8 @@ def write(directory: Path, taxa: int, changed: Collection[int] = ()) -> None:
             f"{genus}\t1\t20\tgenus\t{name}\ttrue",
             f"{species}\t1/{genus}\t10\tspecies\t{name} testis\ttrue",
         ]
-        for nth in range(PHOTOS + (number in changed)):
-            photo = 1000 + 10 * number + nth
+        for nth in range(photos + (number in changed)):
+            photo = 1000 + _MOST * number + nth
             observation = uuid.uuid5(uuid.NAMESPACE_URL, str(photo))
             lines["observations"].append(f"{observation}\t1\t52.0\t10.0\t10\t{species}\tresearch\t2026-01-01")
             lines["photos"].append(
@@ -69,7 +68,7 @@ def _picture(photo: int) -> bytes:
 
 
 @contextmanager
-def serve(directory: Path) -> Iterator[str]:
+def serve(directory: Path, port: int) -> Iterator[str]:
     """Serve the bucket on loopback while the block runs; its address."""
 
     class Handler(SimpleHTTPRequestHandler):
@@ -81,7 +80,7 @@ def serve(directory: Path) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """A line for each photograph would be most of the output."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", free_port(27_600)), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -91,8 +90,10 @@ def serve(directory: Path) -> Iterator[str]:
         server.server_close()
 
 
-def campaign(name: str, address: str) -> str:
-    """A campaign file over the whole bucket that makes a partition of each genus."""
+def campaign(name: str, address: str, photos: int, organization: str = "") -> str:
+    """A campaign file over the whole bucket that makes a partition of each genus, with an entry in CKAN if an
+    organization there is named."""
+    publish = f"publish: {{ckan: {{organization: {organization}}}}}\n" if organization else ""
     return f"""name: {name}
 title: Many small taxa
 description: As many partitions as there are genera.
@@ -100,6 +101,6 @@ creators: [{{name: A benchmark}}]
 source: {address}
 taxa: [{ROOT_TAXON}]
 image: {{size: medium}}
-partition: {{max_photos: {PHOTOS}}}
+partition: {{max_photos: {photos}}}
 gate: {{max_failed: 0}}
-"""
+{publish}"""

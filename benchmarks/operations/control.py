@@ -123,11 +123,24 @@ class Control:
             s={"sensorName": name, "repositoryLocationName": LOCATION, "repositoryName": REPOSITORY},
         )
 
+    def try_sensor(self, name: str, cursor: str = "") -> dict[str, Any]:
+        """What a sensor decides now, without consequences, as the UI's test button shows."""
+        data = self.ask(
+            """mutation ($s: SensorSelector!, $c: String) { sensorDryRun(selectorData: $s, cursor: $c) {
+               __typename ... on PythonError { message }
+               ... on DryRunInstigationTick { evaluationResult { skipReason error { message }
+               runRequests { runKey } dynamicPartitionsRequests { type partitionKeys } } } } }""",
+            s={"sensorName": name, "repositoryLocationName": LOCATION, "repositoryName": REPOSITORY},
+            c=cursor,
+        )
+        return dict(data["sensorDryRun"]["evaluationResult"])
+
     def ticks(self, name: str) -> list[dict[str, Any]]:
-        """The ticks of a sensor, newest first: status, skipReason, runIds."""
+        """The ticks of a sensor, newest first: status, timestamp, endTimestamp, skipReason, runIds."""
         data = self.ask(
             """query ($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor {
-               sensorState { ticks(limit: 50) { status skipReason runIds error { message } } } } } }""",
+               sensorState { ticks(limit: 50) { status timestamp endTimestamp skipReason runIds
+               error { message } } } } } }""",
             s={"sensorName": name, "repositoryLocationName": LOCATION, "repositoryName": REPOSITORY},
         )
         return list(data["sensorOrError"]["sensorState"]["ticks"])

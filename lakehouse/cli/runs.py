@@ -199,9 +199,10 @@ class Pruned:
 
 def prune(lake: Lake, keep_days: float) -> Pruned:
     """Delete finished runs older than `keep_days` with their logs and events, except those that the newest
-    materialization of an asset or partition comes from.
+    materialization of an asset or partition, or the newest result of a check, comes from.
 
-    What an asset is, and which partitions are materialized, stays as it was; its history gets shorter.
+    What an asset is, which partitions are materialized and what its checks say stays as it was; its history
+    gets shorter.
     """
     home = prepare_home(lake)
     import dagster as dg
@@ -216,6 +217,7 @@ def prune(lake: Lake, keep_days: float) -> Pruned:
         chosen = [run for run in runs if run not in needed]
         for run in chosen:
             instance.delete_run(run)
+        _delete_check_results(instance, chosen)
         kept = instance.get_runs_count()
     for file in home.rglob("*.db"):
         with sqlite3.connect(file, timeout=60) as connection:
@@ -246,7 +248,36 @@ def _needed_runs(instance: dg.DagsterInstance) -> set[str]:
         newest = instance.get_latest_materialization_event(key)
         if newest:
             needed.add(newest.run_id)
-    return needed
+    return needed | _runs_of_newest_checks(instance)
+
+
+def _runs_of_newest_checks(instance: dg.DagsterInstance) -> set[str]:
+    import sqlalchemy as sql
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+
+    row = AssetCheckExecutionsTable.c
+    newest = (
+        sql.select(sql.func.max(row.id))
+        .where(row.evaluation_event.is_not(None))
+        .group_by(row.asset_key, row.check_name, row.partition)
+    )
+    with _sql_storage(instance).index_connection() as connection:
+        return set(connection.execute(sql.select(row.run_id).where(row.id.in_(newest))).scalars())
+
+
+def _delete_check_results(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    """Dagster deletes the events of a run, but not its rows in the table of check results."""
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+
+    with _sql_storage(instance).index_connection() as connection:
+        for run in run_ids:
+            rows = AssetCheckExecutionsTable.c.run_id == run
+            connection.execute(AssetCheckExecutionsTable.delete().where(rows))
+
+
+def _sql_storage(instance: dg.DagsterInstance) -> Any:
+    """The storage with its tables: SQLite's, PostgreSQL's and MySQL's have the same."""
+    return instance.event_log_storage
 
 
 def _size(home: Path) -> int:

@@ -66,6 +66,9 @@ def remove(
 
     # Before anything is done: a campaign file that cannot be read is told while nothing is changed.
     campaigns = load_campaigns(lake.settings.campaigns)
+    # It comes with Dagster, which takes seconds to import.
+    from resources.events import purge_events
+
     with bars(as_json):
         report = removal.remove(lake, requests, forget=partial(purge_events, runs.dagster_home(lake.root)))
         described = describe_again(lake, campaigns)

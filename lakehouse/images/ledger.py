@@ -5,11 +5,13 @@ A Delta table that only grows: one commit per slice of photos, the latest row of
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import polars as pl
 import pyarrow as pa
@@ -38,6 +40,19 @@ _ATTEMPTS = 10
 _NAMED = 1000  # values in one predicate
 
 
+class _Opened(threading.local):
+    """The ledgers that a thread has open.
+
+    To open one takes the longer the more commits it has, and a run over many partitions asks all the time.
+    """
+
+    def __init__(self) -> None:
+        self.tables: WeakKeyDictionary[Lake, DeltaTable] = WeakKeyDictionary()
+
+
+_OPENED = _Opened()
+
+
 class LedgerRow(NamedTuple):
     """One attempt's outcome; the columns are those of `schema.LEDGER`."""
 
@@ -61,6 +76,7 @@ class Ledger:
     """The ledger of a lake; it comes into being with its first row."""
 
     def __init__(self, lake: Lake) -> None:
+        self._lake = lake
         self._uri = lake.uri(_KEY)
         self._options = lake.storage_options
 
@@ -79,7 +95,7 @@ class Ledger:
         """
         ids = photo_ids["photo_id"] if isinstance(photo_ids, pl.DataFrame) else photo_ids
         wanted = ids.cast(pl.Int64).drop_nulls().unique().rename("photo_id")
-        if wanted.is_empty() or not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+        if wanted.is_empty() or not self._exists():
             return pl.DataFrame(schema=polars_schema(LEDGER))
         rows = pl.scan_delta(self._table())
         return (
@@ -98,7 +114,7 @@ class Ledger:
 
     def history(self, source: str, rendition: str, photo_id: int) -> pl.DataFrame:
         """Every row on one photo, oldest first, with the columns of `schema.LEDGER`."""
-        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+        if not self._exists():
             return pl.DataFrame(schema=polars_schema(LEDGER))
         found = pl.scan_delta(self._table()).filter(
             pl.col("source") == source, pl.col("rendition") == rendition, pl.col("photo_id") == photo_id
@@ -107,7 +123,7 @@ class Ledger:
 
     def stored_bytes(self, source: str, rendition: str) -> tuple[int, int]:
         """How many photos of a source are stored in a rendition, and their bytes together."""
-        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+        if not self._exists():
             return 0, 0
         stored = pl.scan_delta(self._table()).filter(
             pl.col("source") == source,
@@ -133,14 +149,14 @@ class Ledger:
 
     def files(self, source: str, rendition: str) -> list[str]:
         """URIs of the Parquet files that hold the rows of a source in a rendition (without these columns)."""
-        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+        if not self._exists():
             return []
         where = [("source", "=", source), ("rendition", "=", rendition)]
         return self._table().file_uris(file_pruning_predicate=where)
 
     def shards(self) -> set[str]:
         """The digests of all shards that some row names."""
-        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+        if not self._exists():
             return set()
         named = pl.scan_delta(self._table()).select(pl.col("shard").drop_nulls().unique())
         return set(named.collect(engine="streaming")["shard"])
@@ -162,7 +178,7 @@ class Ledger:
 
     def purge(self) -> None:
         """Drop what earlier versions of the table held: files, and log entries with their statistics."""
-        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+        if not self._exists():
             return
         try:
             table = self._table()
@@ -177,7 +193,7 @@ class Ledger:
 
     def _rewrite(self, change: Callable[[DeltaTable], object]) -> None:
         """Change rows in one commit, again if another writer was first."""
-        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+        if not self._exists():
             return
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -189,7 +205,7 @@ class Ledger:
                 time.sleep(0.05 * attempt)
 
     def _append(self, rows: pa.Table) -> None:
-        if not _delta().DeltaTable.is_deltatable(self._uri, self._options):
+        if not self._exists():
             _delta().DeltaTable.create(
                 self._uri,
                 LEDGER,
@@ -205,8 +221,21 @@ class Ledger:
             commit_properties=_delta().CommitProperties(max_commit_retries=20),
         )
 
+    def _exists(self) -> bool:
+        return self._lake in _OPENED.tables or _delta().DeltaTable.is_deltatable(self._uri, self._options)
+
     def _table(self) -> DeltaTable:
-        return _delta().DeltaTable(self._uri, storage_options=self._options)
+        """The table as it is now."""
+        table = _OPENED.tables.get(self._lake)
+        if table is not None:
+            try:
+                table.update_incremental()
+                return table
+            except _delta().exceptions.DeltaError:
+                pass  # its log was purged meanwhile: opened anew, it tells of any real fault
+        table = _delta().DeltaTable(self._uri, storage_options=self._options)
+        _OPENED.tables[self._lake] = table
+        return table
 
 
 def _batched(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

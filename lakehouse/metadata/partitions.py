@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -57,19 +58,23 @@ class Plan(BaseModel):
     partitions: tuple[Partition, ...]
     keys: dict[int, str]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of all that decides the selections."""
         return _digest(self.model_dump(mode="json", exclude={"keys"}))
 
     def partition(self, key: str) -> Partition:
         """The partition named `key`; raises NotFoundError."""
-        for partition in self.partitions:
-            if partition.key == key:
-                return partition
-        raise NotFoundError(
-            f"the plan of campaign {self.campaign!r} has no partition {key!r}; see `lakehouse plan`"
-        )
+        try:
+            return self._by_key[key]
+        except KeyError:
+            raise NotFoundError(
+                f"the plan of campaign {self.campaign!r} has no partition {key!r}; see `lakehouse plan`"
+            ) from None
+
+    @cached_property
+    def _by_key(self) -> dict[str, Partition]:
+        return {partition.key: partition for partition in self.partitions}
 
 
 def plan_key(campaign: str) -> str:

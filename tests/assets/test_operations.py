@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from assets import taxa as taxa_module
 from assets.names import pool_of
@@ -17,6 +18,7 @@ from lakehouse.settings import Settings
 from lakehouse.snapshots import refs
 from lakehouse.snapshots.read import Snapshot
 from lakehouse.sources import open_source
+from resources.events import purge_events
 from tests.assets.conftest import define
 from tests.conftest import DemoLake
 
@@ -152,3 +154,45 @@ def test_pruning_keeps_what_is_materialized(at_home: DemoLake) -> None:
         assert instance.get_materialized_partitions(shards) == before
     built = runs.build(at_home.lake, at_home.campaign)
     assert isinstance(built, runs.Built) and not built.created and not built.partitions
+
+
+def test_pruning_keeps_what_the_checks_say(at_home: DemoLake) -> None:
+    check = dg.AssetCheckKey(dg.AssetKey(["demo", "snapshot"]), "counts_add_up")
+
+    def results() -> list[AssetCheckExecutionRecord]:
+        with dg.DagsterInstance.get() as instance:
+            return [*instance.event_log_storage.get_asset_check_execution_history(check, limit=100)]
+
+    before = results()
+    assert len(before) == 2  # one for each version
+    runs.prune(at_home.lake, keep_days=0)
+    [newest] = results()
+    assert newest == before[0]
+    with dg.DagsterInstance.get() as instance:
+        assert instance.has_run(newest.run_id)
+        assert not instance.has_run(before[1].run_id)
+
+
+def test_what_a_check_shows_of_a_photo_is_forgotten(at_home: DemoLake) -> None:
+    asset = dg.AssetKey(["demo", "snapshot"])
+    seen = {
+        "said": "https://example.org/photos/1234567/medium.jpg",
+        "pictures": f"data:image/png;base64,{'A' * 99}",
+    }
+    with dg.DagsterInstance.get() as instance:
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=asset,
+            check_name="no_copies_across_labels",
+            passed=False,
+            metadata={name: dg.MetadataValue.md(text) for name, text in seen.items()},
+        )
+        instance.report_runless_asset_event(evaluation)
+    assert purge_events(at_home.path / "dagster", [1234567]) > 0
+    check = dg.AssetCheckKey(asset, "no_copies_across_labels")
+    with dg.DagsterInstance.get() as instance:
+        [newest] = instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
+    assert newest.event is not None
+    assert "1234567" not in newest.event.to_json()
+    assert "AAAAAAAAAAAAAAAAA" not in newest.event.to_json()
+    history = b"".join(path.read_bytes() for path in (at_home.path / "dagster" / "history").rglob("*.db*"))
+    assert b"1234567" not in history

@@ -18,6 +18,12 @@ def test_without_a_command_the_commands_are_listed(lakehouse: Lakehouse) -> None
     assert "Usage: lakehouse" in said.out and "build" in said.out and "export" in said.out
 
 
+def test_a_command_that_runs_nothing_does_not_wait_for_dagster() -> None:
+    loaded = "import sys, lakehouse.cli; print('dagster' in sys.modules, 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 @pytest.mark.parametrize("command", ["build", "plan", "export", "sql"])
 def test_help_tells_what_a_command_does(lakehouse: Lakehouse, command: str) -> None:
     said = lakehouse(command, "--help")

@@ -23,10 +23,12 @@ from tests.conftest import PHOTOS, ROOT, forget_settings
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A lake that holds demo@v1, its campaign files, Dagster running on it, and what its webhook was told."""
+    """A lake that holds demo@v1, its campaign files and list of removals, Dagster running on it, and what its
+    webhook was told."""
 
     path: Path
     campaigns: Path
+    removals: Path
     dagster: Control
     told: list[dict[str, str]] = field(default_factory=list)
 
@@ -40,6 +42,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Dagster on a lake of its own; all tests of a module share it, for it takes a while to start."""
     folder = tmp_path_factory.mktemp("running")
     lake_path, campaigns, told = folder / "lake", folder / "campaigns", []
+    removals = folder / "removals.csv"
+    removals.write_text("photo_id\n")
     campaigns.mkdir()
     shutil.copy(ROOT / "campaigns" / "demo.yaml", campaigns)
     with pytest.MonkeyPatch.context() as patch:
@@ -53,10 +57,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         environment = {
             "LAKEHOUSE_ROOT": str(lake_path),
             "LAKEHOUSE_CAMPAIGNS": str(campaigns),
+            "LAKEHOUSE_REMOVALS": str(removals),
             "LAKEHOUSE_WEBHOOK_URL": address,
         }
         with dagster(lake_path / "dagster", environment) as control:
-            yield Running(lake_path, campaigns, control, told)
+            yield Running(lake_path, campaigns, removals, control, told)
 
 
 def webhook(told: list[dict[str, str]]) -> _Webhook:

@@ -6,6 +6,10 @@ import time
 
 import pytest
 
+from lakehouse.lake import open_lake
+from lakehouse.settings import Settings
+from lakehouse.snapshots import refs
+from lakehouse.snapshots.read import Snapshot
 from tests.daemon.conftest import Running
 
 pytestmark = [pytest.mark.daemon, pytest.mark.timeout(600)]
@@ -67,6 +71,38 @@ def test_a_backfill_from_the_partitions_page_materializes_what_it_names(running:
     state = running.dagster.wait(ended, "the backfill's end", 300)
     assert state["status"] == "COMPLETED_SUCCESS"
     assert len(state["runs"]) == 1  # they are neighbours
+
+
+def test_a_photo_on_the_list_of_removals_goes_out_of_every_version(running: Running) -> None:
+    lake = open_lake(str(running.path), Settings(_env_file=None))
+    before = {version.ref: version.snapshot_id for version in refs.versions(lake, "demo")}
+    known = len(running.dagster.runs())
+    photo_id = Snapshot(lake, refs.resolve(lake, "demo@v1")).samples()[0].photo_id
+    running.dagster.start_sensor("removal_list")
+    running.dagster.wait(lambda: running.dagster.ticks("removal_list"), "a tick that finds nothing to do", 90)
+    with running.removals.open("a") as listed:
+        listed.write(f"{photo_id}\n")
+
+    def done() -> bool:
+        """The list's sensor looked again after all that it started had ended."""
+        said = running.dagster.ticks("removal_list")[0]["skipReason"] or ""
+        new = running.dagster.runs()[: len(running.dagster.runs()) - known]
+        return len(new) > 1 and all(run["endTime"] for run in new) and "is taken in" in said
+
+    running.dagster.wait(done, "the removal and the snapshot after it", 300)
+    found = running.dagster.runs()[: len(running.dagster.runs()) - known]
+    assert [(run["jobName"], run["status"]) for run in reversed(found)] == [
+        ("removals", "SUCCESS"),
+        ("demo_snapshot", "SUCCESS"),
+    ]
+    after = {version.ref: version.snapshot_id for version in refs.versions(lake, "demo")}
+    assert after.keys() == before.keys()
+    assert after["demo@v1"] != before["demo@v1"]
+    for version in refs.versions(lake, "demo"):
+        ids = Snapshot(lake, version).manifest.select("photo_id").collect()["photo_id"].to_list()
+        assert photo_id not in ids
+    logs = b"".join(path.read_bytes() for path in (running.path / "dagster" / "history").rglob("*.db*"))
+    assert f"/photos/{photo_id}/".encode() not in logs
 
 
 def test_two_runs_that_fetch_from_one_host_wait_for_each_other(running: Running) -> None:

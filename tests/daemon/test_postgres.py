@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from benchmarks.operations.control import free_port
@@ -16,6 +19,7 @@ from lakehouse.cli import runs
 from lakehouse.demo.bucket import write_bucket
 from lakehouse.lake import open_lake
 from lakehouse.settings import Settings
+from resources.events import purge_events
 from tests.conftest import PHOTOS, ROOT
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(400)]
@@ -52,6 +56,41 @@ def server(tmp_path: Path) -> Iterator[str]:
         shutil.rmtree(data)
 
 
+def assert_purged(server: str, home: Path) -> None:
+    """Take the photos that the log names out of it, and read it again."""
+    columns = {
+        "event_logs": "event",
+        "asset_keys": "last_materialization",
+        "asset_check_executions": "evaluation_event",
+    }
+    with closing(psycopg2.connect(server.replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+
+        def shown() -> str:
+            texts = []
+            for table, column in columns.items():
+                cursor.execute(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL")
+                texts += [text for (text,) in cursor.fetchall()]
+            return "\n".join(texts)
+
+        cursor.execute("SELECT pg_total_relation_size('event_logs')")
+        (size,) = cursor.fetchone()
+        named = set(re.findall(r"/photos/(\d+)/", shown()))
+        assert named and "data:image/png" in shown() and "data:image/jpeg" in shown()
+        gone = {int(photo_id) for photo_id in sorted(named)[:-1]}
+        assert purge_events(home, gone) > 0
+        assert not re.search(r"data:image/(png|jpeg)", shown())
+        assert set(re.findall(r"/photos/(\d+)/", shown())) == {"0", max(named)}
+        cursor.execute("SELECT pg_total_relation_size('event_logs')")
+        assert cursor.fetchone()[0] < size  # old rows are in no file any more
+    with dg.DagsterInstance.get() as instance:
+        shards = dg.AssetKey(["demo", "shards"])
+        records = instance.fetch_materializations(shards, limit=1000).records
+        assert {record.partition_key for record in records} == instance.get_materialized_partitions(shards)
+        assert all(record.asset_materialization for record in records)
+
+
 def test_a_campaign_is_built_refreshed_and_pruned_with_its_runs_in_postgresql(
     server: str, tmp_path: Path, demo_campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,4 +112,5 @@ def test_a_campaign_is_built_refreshed_and_pruned_with_its_runs_in_postgresql(
         cursor.execute("SELECT count(*), count(*) FILTER (WHERE status = 'SUCCESS') FROM runs")
         assert cursor.fetchone() == (3, 3)
     assert not list(home.rglob("*.db"))
+    assert_purged(server, home)
     assert runs.prune(lake, keep_days=0).kept == 3  # all that is there comes from these runs

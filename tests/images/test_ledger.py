@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 from lakehouse.images.answers import Outcome
 from lakehouse.images.ledger import Ledger, LedgerRow, ledger_rows
 from lakehouse.images.schema import LEDGER
+from lakehouse.lake import Lake
 
 NOON = datetime(2025, 11, 1, 12, tzinfo=UTC)
 
@@ -99,3 +100,25 @@ def test_writers_at_the_same_time_lose_nothing(ledger, lake):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda photo_id: Ledger(lake).record(ledger_rows([row(photo_id)])), range(40)))
     assert len(outcomes(ledger, *range(40))) == 40
+
+
+def test_what_another_process_wrote_is_seen(ledger, lake):
+    ledger.record(ledger_rows([row(1)]))
+    other = Ledger(Lake(lake.root, lake.settings))  # shares nothing with the first but the files
+    other.record(ledger_rows([row(2)]))
+    assert list(outcomes(ledger, 1, 2)) == [1, 2]
+    ledger.record(ledger_rows([row(3)]))
+    assert list(outcomes(other, 1, 2, 3)) == [1, 2, 3]
+
+
+def test_a_ledger_that_another_process_purged_is_read_and_written_on(ledger, lake):
+    ledger.record(ledger_rows([row(1)]))
+    assert list(outcomes(ledger, 1)) == [1]
+    other = Ledger(Lake(lake.root, lake.settings))
+    for photo_id in range(2, 8):
+        other.record(ledger_rows([row(photo_id)]))
+    other.forget([1])
+    other.purge()
+    assert list(outcomes(ledger, *range(10))) == list(range(2, 8))
+    ledger.record(ledger_rows([row(9)]))
+    assert list(outcomes(other, *range(10))) == [*range(2, 8), 9]
