@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 import simplejpeg
-from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
+from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
 from lakehouse.campaign import ImageSpec
@@ -18,8 +18,11 @@ from lakehouse.images.validate import (
     InvalidImage,
     check_whole,
     decode_strictly,
+    decoding,
     difference_hash,
+    head_of,
     opened,
+    tells_nothing,
 )
 
 # Decoding at a half, quarter or eighth is free of charge; at least this many times the size is kept, so that
@@ -27,7 +30,9 @@ from lakehouse.images.validate import (
 _DETAIL = 2
 # A triangle as wide as the pixels of the smaller image: every pixel counts, so no moiré, and they are
 # the same whole numbers on every processor. Pillow takes twice as long.
-_RESIZING = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear))
+_RESIZING = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear), use_alpha=False)
+_AVERAGING = ResizeOptions(ResizeAlg.convolution(FilterType.box), use_alpha=False)
+_PROFILE = b"ICC_PROFILE"
 # Sources: RFC 9649 (14 bits a side); libjpeg's JPEG_MAX_DIMENSION.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
@@ -39,71 +44,83 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
     The pixels are decoded once as a rule: what proves the image whole is what is resized, and what is encoded
     is what is hashed. No metadata is kept.
     """
-    with opened(data) as (image, kind):
-        orientation = orientation_of(image)
-        animated = bool(getattr(image, "is_animated", False))
-        check_whole(data, kind, animated)
-        target = fitted(image.width, image.height, spec.max_side)
-        if kind == "jpeg" and image.mode in ("RGB", "L"):
-            enough = {"width": _DETAIL * target[0], "height": _DETAIL * target[1]} if spec.max_side else {}
-            pixels = decode_strictly(data, "RGB", **enough)
-            profile = image.info.get("icc_profile")
-            if profile and image.mode == "RGB":
-                pixels = np.asarray(to_srgb(Image.fromarray(pixels), profile))
-        else:
-            if kind == "jpeg":  # Pillow knows Adobe's inverted CMYK, but not damage
-                decode_strictly(data, "CMYK", ENOUGH, ENOUGH)
-            pixels = np.asarray(_roughly(opaque_rgb(image), *target))
-        pixels = _resized(pixels, *target)
-        if orientation not in (None, 1):
-            pixels = np.asarray(upright(Image.fromarray(pixels), orientation))
+    head = head_of(data)
+    orientation, animated, profile = None, False, None
+    if tells_nothing(data, head, _PROFILE):
+        with decoding(head):
+            target = fitted(head.width, head.height, spec.max_side)
+            picture = _resized(_decoded(data, target, spec), target)
+    else:
+        with opened(data) as (image, kind):
+            orientation, profile = orientation_of(image), image.info.get("icc_profile")
+            animated = bool(getattr(image, "is_animated", False))
+            check_whole(data, kind, animated)
+            target = fitted(image.width, image.height, spec.max_side)
+            if kind == "jpeg" and image.mode in ("RGB", "L"):
+                picture = _decoded(data, target, spec)
+                if profile and image.mode == "RGB":
+                    picture = to_srgb(picture.convert("RGB"), profile)
+            else:
+                if kind == "jpeg":  # Pillow knows Adobe's inverted CMYK, but not damage
+                    decode_strictly(data, "CMYK", ENOUGH, ENOUGH)
+                picture = _roughly(opaque_rgb(image), target)
+            picture = upright(_resized(picture, target), orientation)
     form = spec.format or "jpeg"
-    height, width = pixels.shape[:2]
-    if max(width, height) > _LONGEST[form]:
-        raise InvalidImage("too_large", f"{width} x {height} pixels in {form}")
-    encoded = _encoded(pixels, form, spec.quality)
+    if max(picture.size) > _LONGEST[form]:
+        raise InvalidImage("too_large", f"{picture.width} x {picture.height} pixels in {form}")
+    encoded = _encoded(picture, form, spec.quality)
     facts = ImageFacts(
         sha256=hashlib.sha256(encoded).digest(),
         size=len(encoded),
-        width=width,
-        height=height,
+        width=picture.width,
+        height=picture.height,
         format=form,
         mode="RGB",
         orientation=None,
         gps=False,
         animated=animated,
-        dhash=difference_hash(_coarse_gray(pixels)),
+        dhash=difference_hash(_coarse_gray(picture)),
     )
     return encoded, facts
 
 
-def _resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    before = pixels.shape[1], pixels.shape[0]
-    if before == (width, height):
-        return pixels
-    small = ImageData(width, height, PixelType.U8x3)
-    Resizer().resize(ImageData(*before, PixelType.U8x3, pixels.tobytes()), small, _RESIZING)
-    return np.frombuffer(small.get_buffer(), np.uint8).reshape(height, width, 3)
+def _decoded(data: bytes, target: tuple[int, int], spec: ImageSpec) -> Image.Image:
+    """A JPEG's pixels, all or as many as make a good picture of the size wanted.
+
+    With an opaque fourth channel, because Pillow takes such pixels over without a copy.
+    """
+    enough = {"width": _DETAIL * target[0], "height": _DETAIL * target[1]} if spec.max_side else {}
+    pixels = decode_strictly(data, "RGBA", **enough)
+    height, width = pixels.shape[:2]
+    return Image.frombuffer("RGBA", (width, height), pixels, "raw", "RGBA", 0, 1)
 
 
-def _roughly(image: Image.Image, width: int, height: int) -> Image.Image:
+def _resized(picture: Image.Image, size: tuple[int, int], how: ResizeOptions = _RESIZING) -> Image.Image:
+    if picture.size == size:
+        return picture
+    small = Image.new(picture.mode, size)
+    Resizer().resize_pil(picture, small, how)
+    return small
+
+
+def _roughly(image: Image.Image, target: tuple[int, int]) -> Image.Image:
     """A large image by averages of squares, so that it is never in memory twice in full."""
-    side = min(image.width // (_DETAIL * width), image.height // (_DETAIL * height))
+    side = min(image.width // (_DETAIL * target[0]), image.height // (_DETAIL * target[1]))
     return image.reduce(side) if side > 1 else image
 
 
-def _encoded(pixels: np.ndarray, form: str, quality: int) -> bytes:
+def _encoded(picture: Image.Image, form: str, quality: int) -> bytes:
     if form == "webp":
         out = io.BytesIO()
-        Image.fromarray(pixels).save(out, "WEBP", quality=quality)
+        picture.convert("RGB").save(out, "WEBP", quality=quality)
         return out.getvalue()
-    return bytes(simplejpeg.encode_jpeg(pixels, quality, colorsubsampling="420"))
+    return bytes(simplejpeg.encode_jpeg(np.asarray(picture), quality, picture.mode, colorsubsampling="420"))
 
 
-def _coarse_gray(pixels: np.ndarray) -> np.ndarray:
-    """Grey, by averages of squares that leave enough pixels for hashing."""
-    side = max(1, min(pixels.shape[:2]) // ENOUGH)
-    return np.asarray(Image.fromarray(pixels).reduce(side).convert("L"))
+def _coarse_gray(picture: Image.Image) -> np.ndarray:
+    """Grey, by averages of areas that leave enough pixels for hashing."""
+    size = min(picture.width, ENOUGH), min(picture.height, ENOUGH)
+    return np.asarray(_resized(picture, size, _AVERAGING).convert("L"))
 
 
 def fitted(width: int, height: int, max_side: int | None) -> tuple[int, int]:

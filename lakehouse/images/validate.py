@@ -77,17 +77,24 @@ class InvalidImage(Exception):
 
 def inspect(data: bytes) -> ImageFacts:
     """The facts of an image; raises InvalidImage unless the whole of it decodes."""
-    with opened(data) as (image, kind):
-        (width, height), orientation, gps = image.size, orientation_of(image), is_located(image)
-        mode, animated = image.mode, bool(getattr(image, "is_animated", False))
-        check_whole(data, kind, animated)
-        dhash = difference_hash(_gray(data, kind, image))
+    head = head_of(data)
+    orientation, gps, animated = None, False, False
+    if tells_nothing(data, head):
+        (width, height), mode = (head.width, head.height), head.mode
+        with decoding(head):
+            dhash = difference_hash(_gray_jpeg(data))
+    else:
+        with opened(data) as (image, kind):
+            (width, height), orientation, gps = image.size, orientation_of(image), is_located(image)
+            mode, animated = image.mode, bool(getattr(image, "is_animated", False))
+            check_whole(data, kind, animated)
+            dhash = difference_hash(_gray(data, kind, image))
     return ImageFacts(
         sha256=hashlib.sha256(data).digest(),
         size=len(data),
         width=width,
         height=height,
-        format=kind,
+        format=head.kind,
         mode=mode,
         orientation=orientation,
         gps=gps,
@@ -101,24 +108,24 @@ def glance(data: bytes) -> ImageFacts:
 
     Only a JPEG has an end that tells; everything else is decoded all the same.
     """
-    kind, width, height, mode = _head(data)
-    if kind != "jpeg":
+    head = head_of(data)
+    if head.kind != "jpeg":
         return inspect(data)
     # Some cameras pad the file behind the end mark.
     if not data.endswith(b"\xff\xd9") and b"\xff\xd9" not in data[-_PADDING:]:
         raise InvalidImage("corrupt", "no end mark")
     orientation, gps, animated = None, False, False
-    if _TELLING.search(data, 0, data.find(b"\xff\xda")):
+    if not tells_nothing(data, head):
         with opened(data) as (image, _):
             orientation, gps = orientation_of(image), is_located(image)
             animated = bool(getattr(image, "is_animated", False))
     return ImageFacts(
         sha256=hashlib.sha256(data).digest(),
         size=len(data),
-        width=width,
-        height=height,
-        format=kind,
-        mode=_MODES.get(mode, "RGB"),
+        width=head.width,
+        height=head.height,
+        format=head.kind,
+        mode=head.mode,
         orientation=orientation,
         gps=gps,
         animated=animated,
@@ -148,19 +155,50 @@ def _has_end(data: bytes, kind: str) -> bool:
     return True  # a PNG's chunks have been read to the last; of a JPEG with several pictures the first counts
 
 
-def _head(data: bytes) -> tuple[str, int, int, str]:
-    """Format, width, height and (of a JPEG) colour space, known before anything is decoded."""
+class Head(NamedTuple):
+    """What is known before anything is decoded; `mode` is empty but for a JPEG."""
+
+    kind: str
+    width: int
+    height: int
+    mode: str
+
+
+def head_of(data: bytes) -> Head:
+    """Format and size by the first bytes; raises InvalidImage unless they are those of an image to take."""
     if not data:
         raise InvalidImage("empty")
     kind = sniff(data)
     if kind is None:
         raise InvalidImage("wrong_type", f"starts with {data[:12]!r}")
-    width, height, mode = _dimensions(data, kind)
-    if width < 1 or height < 1:
-        raise InvalidImage("corrupt", f"{width} x {height} pixels")
-    if width * height > MAX_PIXELS:
-        raise InvalidImage("bomb", f"{width} x {height} pixels")
-    return kind, width, height, mode
+    head = Head(kind, *_dimensions(data, kind))
+    if head.width < 1 or head.height < 1:
+        raise InvalidImage("corrupt", f"{head.width} x {head.height} pixels")
+    if head.width * head.height > MAX_PIXELS:
+        raise InvalidImage("bomb", f"{head.width} x {head.height} pixels")
+    return head
+
+
+def tells_nothing(data: bytes, head: Head, but: bytes = b"") -> bool:
+    """Whether it is a JPEG in grey or RGB without anything that only Pillow can tell, nor `but`.
+
+    Most medium photos are: opening them twice would cost as much as a quarter of the decoding.
+    """
+    if head.kind != "jpeg" or head.mode not in ("L", "RGB"):
+        return False
+    end = _first_scan(data)
+    return not _TELLING.search(data, 0, end) and not (but and data.find(but, 0, end) >= 0)
+
+
+def _first_scan(data: bytes) -> int:
+    """Where a JPEG's first scan begins; the end of the data if its segments do not lead there."""
+    at, end = 2, len(data) - 3
+    while at < end and data[at] == 0xFF:
+        if data[at + 1] == 0xDA:
+            return at
+        # A marker may be preceded by any number of bytes like its own first.
+        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return len(data)
 
 
 def _gif_has_end(data: bytes) -> bool:
@@ -188,14 +226,21 @@ def _gif_has_end(data: bytes) -> bool:
 
 @contextmanager
 def opened(data: bytes) -> Iterator[tuple[ImageFile.ImageFile, str]]:
-    """The image, open in Pillow, and its format; whatever goes wrong in the block is an InvalidImage."""
-    kind, width, height, _ = _head(data)
+    """The image, open in Pillow, and its format, as in `decoding`."""
+    head = head_of(data)
+    with decoding(head), Image.open(io.BytesIO(data), formats=_PILLOW[head.kind]) as image:
+        # A file may say one size where it is looked at first, and another to the decoder.
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        yield image, head.kind
+
+
+@contextmanager
+def decoding(head: Head) -> Iterator[None]:
+    """Whatever goes wrong in the block is an InvalidImage; large images are in it one at a time."""
     try:
-        with Image.open(io.BytesIO(data), formats=_PILLOW[kind]) as image, _turn(width * height):
-            # A file may say one size where it is looked at first, and another to the decoder.
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-            yield image, kind
+        with _turn(head.width * head.height):
+            yield
     except MemoryError:
         raise
     # A decoder meets hostile bytes with any exception there is; whichever it is, the image is not whole.
@@ -232,7 +277,7 @@ def _dimensions(data: bytes, kind: str) -> tuple[int, int, str]:
     try:
         if kind == "jpeg":
             height, width, mode, _ = simplejpeg.decode_jpeg_header(data)
-            return width, height, mode
+            return width, height, _MODES.get(mode, "RGB")
         if kind == "png":
             return (*struct.unpack_from(">II", data, 16), "")
         if kind == "gif":
@@ -260,13 +305,16 @@ def _webp_dimensions(data: bytes) -> tuple[int, int]:
 def _gray(data: bytes, kind: str, image: ImageFile.ImageFile) -> np.ndarray:
     """The pixels in grey, at a size fit for hashing; decoding them is what proves the image whole."""
     if kind == "jpeg":
-        colorspace = "CMYK" if image.mode == "CMYK" else "GRAY"
-        pixels = decode_strictly(data, colorspace, ENOUGH, ENOUGH)
-        if colorspace == "GRAY":
-            return np.squeeze(pixels, axis=2)
+        if image.mode != "CMYK":
+            return _gray_jpeg(data)
         # Adobe stores CMYK inverted; Pillow, which knows when, gives the pixels to hash.
+        decode_strictly(data, "CMYK", ENOUGH, ENOUGH)
     image.load()
     return np.asarray(opaque_gray(image))
+
+
+def _gray_jpeg(data: bytes) -> np.ndarray:
+    return np.squeeze(decode_strictly(data, "GRAY", ENOUGH, ENOUGH), axis=2)
 
 
 def decode_strictly(data: bytes, colorspace: str, width: int = 0, height: int = 0) -> np.ndarray:
@@ -287,9 +335,7 @@ def _with_plain_scan(data: bytes) -> bytes:
     Many Samsung cameras write others. Decoders take them with a warning, behind which libjpeg would hide that
     the pixels are damaged too.
     """
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1] != 0xDA:
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    at = _first_scan(data)
     end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return data[: end - 3] + bytes((0, 63, 0)) + data[end:]
 
