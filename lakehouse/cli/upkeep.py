@@ -61,9 +61,6 @@ def remove(
             )
             say("this cannot be undone; do it with [bold]--yes[/]")
         return
-    # Imports Dagster, which takes seconds; the other commands start without it.
-    from resources.events import purge_events
-
     # Before anything is done: a campaign file that cannot be read is told while nothing is changed.
     campaigns = load_campaigns(lake.settings.campaigns)
     # It comes with Dagster, which takes seconds to import.
