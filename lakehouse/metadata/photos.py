@@ -26,6 +26,7 @@ from lakehouse.metadata.schema import (
     DIGESTS_ENCODING,
     PHOTOS,
     PHOTOS_ENCODING,
+    PHOTOS_GROUP,
     PHOTOS_INDEX,
     PHOTOS_REJECTS,
 )
@@ -248,7 +249,7 @@ def _write(lake: Lake, source_name: str, release_id: str, join: PhotoJoin, progr
             lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target,
             lake.parquet_writer(digests_key(key), DIGESTS, **DIGESTS_ENCODING) as beside,
         ):
-            groups, digests = RowGroups(target), RowGroups(beside)
+            groups, digests = RowGroups(target, PHOTOS_GROUP), RowGroups(beside)
             for _, table in tables:
                 part.setdefault("lft_min", table["lft"][0].as_py())
                 part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
