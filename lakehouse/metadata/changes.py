@@ -26,13 +26,15 @@ from lakehouse.metadata.partitions import Plan
 from lakehouse.metadata.photos import digests_key, load_photos_report, photo_keys
 from lakehouse.metadata.schema import CHANGES, CHANGES_ENCODING, DIGESTS, PHOTOS
 from lakehouse.metadata.tree import Bools, Ints
-from lakehouse.progress import task
+from lakehouse.progress import Task, task
 
 KINDS = ("added", "removed", "relabelled", "relicensed", "other")
 _EVERYTHING: tuple[Interval, ...] = ((-(1 << 62), 1 << 62),)
 # Row groups that are read together, and pieces that are compared at the same time.
 _GROUPS = 4
 _WORKERS = 2
+# Rows that are handed to the database together.
+_HELD = 1_000_000
 _WORDS = [field.name for field in DIGESTS if field.type == pa.string()]
 
 
@@ -75,16 +77,14 @@ def diff_photos(
         lake.parquet_writer(changes_key(source_name, before, after), CHANGES, **CHANGES_ENCODING) as writer,
         task("Comparing photos", new.photos, "rows") as progress,
     ):
+        cursor.register("differing", DIGESTS.empty_table())
         for side in ("was", "now"):
-            cursor.register("differing", DIGESTS.empty_table())
             cursor.execute(f"CREATE TEMP TABLE {side} AS FROM differing")
         pieces = _pieces(_digests(lake, source_name, before), _digests(lake, source_name, after))
-        for found in _in_parallel(pieces):
-            progress.advance(found[2])
-            for side, table in zip(("was", "now"), found[:2], strict=True):
-                if len(table):
-                    cursor.register("differing", table)
-                    cursor.execute(f"INSERT INTO {side} FROM differing")
+        for was, now in _gathered(_in_parallel(pieces), progress):
+            for side, table in (("was", was), ("now", now)):
+                cursor.register("differing", table)
+                cursor.execute(f"INSERT INTO {side} FROM differing")
         cursor.unregister("differing")
         groups = RowGroups(writer)
         for table in batches(cursor, _DIFFER, CHANGES):
@@ -191,6 +191,26 @@ def _in_parallel(pieces: Iterator[_Piece]) -> Iterator[tuple[pa.Table, pa.Table,
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _gathered(
+    found: Iterator[tuple[pa.Table, pa.Table, int]], progress: Task
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The rows found on either side, many at a time."""
+    held: list[tuple[pa.Table, pa.Table]] = []
+    for was, now, rows in found:
+        progress.advance(rows)
+        held.append((was, now))
+        if sum(len(one) + len(other) for one, other in held) >= _HELD:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
+    was, now = zip(*held, strict=True)
+    return pa.concat_tables(was), pa.concat_tables(now)
 
 
 def _differing(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table, int]:

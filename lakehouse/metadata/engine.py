@@ -47,10 +47,10 @@ def quoted(text: str) -> str:
 
 
 class RowGroups:
-    """Appends tables to a Parquet writer in full row groups: equal rows give equal bytes."""
+    """Appends tables to a Parquet writer in full row groups of `size` rows: equal rows give equal bytes."""
 
-    def __init__(self, writer: pq.ParquetWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: pq.ParquetWriter, size: int = ROW_GROUP) -> None:
+        self._writer, self._size = writer, size
         self._pending: list[pa.Table] = []
         self._rows = 0
 
@@ -58,16 +58,16 @@ class RowGroups:
         """Take in `table`; what does not fill a row group yet is kept."""
         self._pending.append(table)
         self._rows += table.num_rows
-        if self._rows >= ROW_GROUP:
+        if self._rows >= self._size:
             whole = pa.concat_tables(self._pending).combine_chunks()
-            full = self._rows - self._rows % ROW_GROUP
-            self._writer.write_table(whole.slice(0, full), row_group_size=ROW_GROUP)
+            full = self._rows - self._rows % self._size
+            self._writer.write_table(whole.slice(0, full), row_group_size=self._size)
             self._pending, self._rows = [whole.slice(full)], self._rows - full
 
     def finish(self) -> None:
         """Write what is left."""
         if self._rows:
             self._writer.write_table(
-                pa.concat_tables(self._pending).combine_chunks(), row_group_size=ROW_GROUP
+                pa.concat_tables(self._pending).combine_chunks(), row_group_size=self._size
             )
         self._pending, self._rows = [], 0

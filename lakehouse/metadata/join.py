@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from lakehouse.errors import LakeError
 from lakehouse.lake import Lake
+from lakehouse.metadata.digests import row_digests
 from lakehouse.metadata.engine import batches, files_sql, quoted, scalars
 from lakehouse.metadata.ingest import raw_table_key
 from lakehouse.metadata.schema import PHOTOS, PHOTOS_REJECTS
@@ -139,8 +140,18 @@ class PhotoJoin:
     def run(self, progress: Task) -> None:
         """Join bucket by bucket; what comes of it is on disk, but for photos that occur more than once."""
         repeated = self._find_repeated()
-        self._stage("photos", self._photos, ["observation_uuid", *_PHOTO])
-        self._stage("observations", self._observations, ["observation_uuid", "taxon_id", *_OBSERVATION])
+        with ThreadPoolExecutor(_WORKERS, "cut") as pool:
+            cuts = [
+                pool.submit(self._stage, "photos", self._photos, ["observation_uuid", *_PHOTO]),
+                pool.submit(
+                    self._stage,
+                    "observations",
+                    self._observations,
+                    ["observation_uuid", "taxon_id", *_OBSERVATION],
+                ),
+            ]
+            for cut in cuts:
+                cut.result()
         self._cursor.register("joined", _JOINED.empty_table())
         self._cursor.execute("CREATE TEMP TABLE claimed AS FROM joined")
         self._cursor.execute(
@@ -163,7 +174,7 @@ class PhotoJoin:
         yield from batches(self._cursor, f"{query} ORDER BY rule, photo_id, observation_uuid", PHOTOS_REJECTS)
 
     def sorted(self) -> Iterator[pa.Table]:
-        """The photos (schema `PHOTOS`) in taxon order."""
+        """The photos (schema `PHOTOS`, and their `digest`) in taxon order."""
         places = sorted(place for run in self._runs for place in run.places)
         cuts = places[RANGE_ROWS // SLICE_ROWS :: max(1, RANGE_ROWS // SLICE_ROWS)]
         bounds = [(-1, 0), *dict.fromkeys(cuts), (1 << 62, 0)]
@@ -417,11 +428,12 @@ def _before(labels: Ints, photo_ids: Ints, place: _Place) -> Bools:
 
 
 def _merged(runs: Iterable[_Run], shared: list[pa.Table], low: _Place, high: _Place) -> pa.Table:
-    """The rows of a range in taxon order (schema `PHOTOS`)."""
+    """The rows of a range in taxon order (schema `PHOTOS`), with their digests."""
     plain = pa.concat_tables([_RUN.empty_table(), *(run.between(low, high) for run in runs)])
     alone = pa.nulls(len(plain), PHOTOS.field("other_observations").type)
     agree = pa.array(np.zeros(len(plain), np.bool_))
     plain = pa.table([*plain.columns, alone, agree], schema=PHOTOS)
     whole = pa.concat_tables([plain, *shared]).combine_chunks()
     order = np.lexsort((whole["photo_id"].to_numpy(), whole["lft"].to_numpy()))
-    return whole.take(pa.array(order))
+    whole = whole.take(pa.array(order))
+    return whole.append_column("digest", pa.array(row_digests(whole)))

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 
 from lakehouse.errors import LakeError, NotFoundError
 from lakehouse.lake import Lake
-from lakehouse.metadata.digests import digest_table
 from lakehouse.metadata.engine import RowGroups, session
 from lakehouse.metadata.intervals import Interval
 from lakehouse.metadata.join import NO_OBSERVATION, NO_TAXON, UNKNOWN_TAXON, PhotoJoin, bounded
@@ -27,6 +26,7 @@ from lakehouse.metadata.schema import (
     DIGESTS_ENCODING,
     PHOTOS,
     PHOTOS_ENCODING,
+    PHOTOS_GROUP,
     PHOTOS_INDEX,
     PHOTOS_REJECTS,
 )
@@ -249,12 +249,12 @@ def _write(lake: Lake, source_name: str, release_id: str, join: PhotoJoin, progr
             lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target,
             lake.parquet_writer(digests_key(key), DIGESTS, **DIGESTS_ENCODING) as beside,
         ):
-            groups, digests = RowGroups(target), RowGroups(beside)
+            groups, digests = RowGroups(target, PHOTOS_GROUP), RowGroups(beside)
             for _, table in tables:
                 part.setdefault("lft_min", table["lft"][0].as_py())
                 part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
-                groups.append(table)
-                digests.append(digest_table(table))
+                groups.append(table.select(PHOTOS.names))
+                digests.append(table.select(DIGESTS.names).cast(DIGESTS))
             groups.finish()
             digests.finish()
         written.parts.append(part)

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.errors import NotFoundError
-from lakehouse.lake import Lake
+from lakehouse.lake import ROW_GROUP, Lake
 from lakehouse.metadata.engine import RowGroups, batches, files_sql, quoted, scalars, session
 from lakehouse.metadata.ingest import RawRelease
 from lakehouse.metadata.photos import PhotosReport, digests_key
@@ -21,6 +21,7 @@ from lakehouse.metadata.schema import (
     DIGESTS_ENCODING,
     PHOTOS,
     PHOTOS_ENCODING,
+    PHOTOS_GROUP,
     PHOTOS_INDEX,
     PHOTOS_REJECTS,
     RAW_TABLES,
@@ -217,7 +218,7 @@ class RowRemoval:
             schema, encoding = _form(key)
             cursor.execute("SET SESSION preserve_insertion_order = true")
             with lake.parquet_writer(key, schema, **encoding) as writer:
-                groups = RowGroups(writer)
+                groups = RowGroups(writer, PHOTOS_GROUP if schema is PHOTOS else ROW_GROUP)
                 for table in batches(cursor, f"SELECT * FROM {source} WHERE ({gone}) IS NOT TRUE", schema):
                     groups.append(table)
                 groups.finish()
