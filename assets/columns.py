@@ -4,6 +4,7 @@ The words for the manifest's columns are those that the dataset's own descriptio
 """
 
 from lakehouse.catalog.croissant_records import MANIFEST_FIELDS
+from lakehouse.metadata.schema import TAXA_COLUMNS
 
 # A name that means something else in another table is given there as `<table>.<column>`.
 _OTHERS = {
@@ -12,6 +13,10 @@ _OTHERS = {
     "login": "The observer's name on iNaturalist.",
     "name": "Scientific name.",
     "raw_observers.name": "The name the observer shows, if any.",
+    "raw_observations.observation_uuid": "Id of the observation.",
+    "raw_photos.observation_uuid": "Id of the observation that the photograph documents.",
+    "photos.observation_uuid": "Id of the observation that the photograph documents.",
+    "selection.observation_uuid": "Id of the observation that the photograph documents.",
     "raw_observations.taxon_id": "iNaturalist's id of the taxon as identified.",
     "raw_taxa.taxon_id": "iNaturalist's id of the taxon.",
     "taxa.taxon_id": "iNaturalist's id of the taxon.",
@@ -43,8 +48,7 @@ _DESCRIPTIONS = {**{column.name: column.description for column in MANIFEST_FIELD
 
 def description(table: str, column: str) -> str | None:
     """What a column of a table means; None if nothing is said of it."""
-    found = _DESCRIPTIONS.get(f"{table}.{column}") or _DESCRIPTIONS.get(column)
-    if found is None and table == "taxa":  # which ranks it has is the source's affair
+    if table == "taxa" and column not in TAXA_COLUMNS:  # which ranks it has is the source's affair
         rank = column.removesuffix("_id")
         return f"The taxon's {rank}: its {'id' if column.endswith('_id') else 'name'}."
-    return found
+    return _DESCRIPTIONS.get(f"{table}.{column}") or _DESCRIPTIONS.get(column)

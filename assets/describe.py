@@ -40,6 +40,8 @@ def _type(kind: pa.DataType) -> str:
     """How a reader of the table sees it, not how it is stored."""
     if pa.types.is_dictionary(kind):
         return str(kind.value_type)
+    if pa.types.is_list(kind):
+        return f"list of {_type(kind.value_type)}"
     if isinstance(kind, pa.BaseExtensionType):
         return str(kind.extension_name.rpartition(".")[2])
     return str(kind)
