@@ -9,7 +9,7 @@ from lakehouse.metadata.schema import TAXA_COLUMNS
 # A name that means something else in another table is given there as `<table>.<column>`.
 _OTHERS = {
     "observer_id": "iNaturalist's id of the observer.",
-    "anomaly_score": "iNaturalist's score of how unexpected the taxon is at that place.",
+    "anomaly_score": "iNaturalist's own score of how unusual the observation is; empty where it has none.",
     "login": "The observer's name on iNaturalist.",
     "name": "Scientific name.",
     "raw_observers.name": "The name the observer shows, if any.",
