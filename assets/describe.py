@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 from PIL import Image
 
+from assets.columns import description
 from lakehouse.catalog.bars import label_bars
 from lakehouse.catalog.thumbnails import contact_sheet, thumbnail_strip
 from lakehouse.images.report import FetchReport
@@ -20,21 +21,36 @@ _WIDTH = 640
 _MOST_BYTES = 20_000
 
 
-def column_schema(schema: pa.Schema) -> dg.TableSchema:
-    """An Arrow schema as Dagster shows it."""
+def column_schema(table: str, schema: pa.Schema) -> dg.TableSchema:
+    """The Arrow schema of a table as Dagster shows it, with what each column means."""
     return dg.TableSchema(
         [
             dg.TableColumn(
-                field.name, str(field.type), constraints=dg.TableColumnConstraints(nullable=field.nullable)
+                field.name,
+                _type(field.type),
+                description(table, field.name),
+                dg.TableColumnConstraints(nullable=field.nullable),
             )
             for field in schema
         ]
     )
 
 
-def polars_columns(schema: pl.Schema) -> dg.TableSchema:
-    """A Polars schema as Dagster shows it."""
-    return dg.TableSchema([dg.TableColumn(name, str(kind)) for name, kind in schema.items()])
+def _type(kind: pa.DataType) -> str:
+    """How a reader of the table sees it, not how it is stored."""
+    if pa.types.is_dictionary(kind):
+        return str(kind.value_type)
+    if pa.types.is_list(kind):
+        return f"list of {_type(kind.value_type)}"
+    if isinstance(kind, pa.BaseExtensionType):
+        return str(kind.extension_name.rpartition(".")[2])
+    return str(kind)
+
+
+def polars_columns(table: str, schema: pl.Schema) -> dg.TableSchema:
+    """The Polars schema of a table as Dagster shows it, with what each column means."""
+    columns = [dg.TableColumn(name, str(kind), description(table, name)) for name, kind in schema.items()]
+    return dg.TableSchema(columns)
 
 
 def count_table(counts: Mapping[str, int], name: str = "what") -> dg.TableMetadataValue:

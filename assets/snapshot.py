@@ -37,7 +37,7 @@ def build_snapshot_asset(campaign: Campaign, retry: dg.RetryPolicy | None = None
         owners=[OWNER],
         description=f"“{campaign.title}” as one immutable version: photos, labels, splits, licences.",
         metadata={
-            "dagster/column_schema": describe.polars_columns(MANIFEST),
+            "dagster/column_schema": describe.polars_columns("snapshot", MANIFEST),
             "dagster/column_lineage": lineage.snapshot(source_name_of(campaign.source), campaign.name),
         },
         retry_policy=retry,

@@ -118,7 +118,7 @@ def build_source(address: str, retry: dg.RetryPolicy | None = None) -> SourceAss
                 group_name="source",
                 kinds={"python", "arrow", "parquet"},
                 owners=[OWNER],
-                metadata={"dagster/column_schema": column_schema(RAW_TABLES[table].schema)},
+                metadata={"dagster/column_schema": column_schema(f"raw_{table}", RAW_TABLES[table].schema)},
             )
             for table, text in RAW_DESCRIPTIONS.items()
         ],
@@ -175,7 +175,7 @@ def build_source(address: str, retry: dg.RetryPolicy | None = None) -> SourceAss
                 "stale paths": report.stale,
                 "circular": report.circular,
                 "homonyms": report.homonyms,
-                "dagster/column_schema": column_schema(taxa_schema(report.ranks)),
+                "dagster/column_schema": column_schema("taxa", taxa_schema(report.ranks)),
                 "file": dg.MetadataValue.path(opened.uri(taxa_key(source_name, release))),
             },
         )
@@ -188,7 +188,7 @@ def build_source(address: str, retry: dg.RetryPolicy | None = None) -> SourceAss
         owners=[OWNER],
         description="One row per photo with its observation, sorted so that any taxon is one range of rows.",
         metadata={
-            "dagster/column_schema": column_schema(PHOTOS),
+            "dagster/column_schema": column_schema("photos", PHOTOS),
             "dagster/column_lineage": lineage.photos(source_name),
         },
     )

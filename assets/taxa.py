@@ -93,7 +93,7 @@ def build_taxa(
                 "The photos of one taxon that the campaign wants, with label and split; each one left out is "
                 "counted under the rule (licence, quality, place, …) that left it out.",
                 {
-                    "dagster/column_schema": describe.column_schema(SELECTION),
+                    "dagster/column_schema": describe.column_schema("selection", SELECTION),
                     "dagster/column_lineage": lineage.selection(source),
                 },
             ),
@@ -102,7 +102,7 @@ def build_taxa(
                 [asset_key(campaign.name, "selection")],
                 {"python", "http", "webdataset"},
                 "The photographs of one taxon: fetched once, checked, kept in WebDataset shards.",
-                {"dagster/column_schema": describe.column_schema(INDEX)},
+                {"dagster/column_schema": describe.column_schema("shards", INDEX)},
             ),
         ],
         partitions_def=partitions_of(campaign.name),
@@ -161,8 +161,10 @@ def _build_partitions(
     with told_plainly():
         opened = lake.open()
         plan = load_plan(opened, campaign.name)
-        chosen = keys or [partition.key for partition in plan.partitions]
-        register(context.instance, campaign.name, chosen)
+        planned = {partition.key for partition in plan.partitions}
+        chosen = list(dict.fromkeys(keys)) or [partition.key for partition in plan.partitions]
+        # A key that somebody mistyped fails below, and becomes no partition.
+        register(context.instance, campaign.name, [key for key in chosen if key in planned])
         with (
             open_source(campaign.source, opened) as source,
             duckdb.on(opened) as connection,
@@ -189,7 +191,7 @@ def _build_partitions(
                 if unreachable == _UNREACHABLE:
                     break
     if failures:
-        _mark_failed(context, campaign, list(failures), wanted)
+        _mark_failed(context, campaign, [key for key in failures if key in planned], wanted)
         named = ", ".join(list(failures)[:20]) + (", …" if len(failures) > 20 else "")
         left = f", {len(chosen) - tried} were not tried" if tried < len(chosen) else ""
         first = next(iter(failures.values()))

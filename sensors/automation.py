@@ -187,8 +187,9 @@ def build_automation(
     sensors = [
         new_dump,
         edited,
-        _hand_over(f"{group}_then_taxa", [assets.prepare], assets.taxa, nothing_undone),
-        _hand_over(f"{group}_then_snapshot", [assets.taxa, removals], assets.snapshot, snapshot_is_described),
+        # Partitions that a photo was taken out of are selected anew before a version is made of them.
+        _hand_over(f"{group}_then_taxa", [assets.prepare, removals], assets.taxa, nothing_undone),
+        _hand_over(f"{group}_then_snapshot", [assets.taxa], assets.snapshot, snapshot_is_described),
         partitions,
     ]
     return CampaignAutomation(sensors, [monthly, nightly, weekly])

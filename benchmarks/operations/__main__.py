@@ -214,6 +214,7 @@ def refresh(bench: Bench) -> None:
     dump again: nothing."""
     lake, campaign, taxa = bench.lake, bench.campaign(), bench.partitions
     bucket.write(bench.files, taxa, bench.photos, changed=(1, taxa // 2, taxa - 2))
+    before = _activities(campaign.name) if campaign.publish.ckan else []
     began = time.time()
     with timed() as spent:
         built = runs.build(lake, campaign, refresh=True)
@@ -224,7 +225,9 @@ def refresh(bench: Bench) -> None:
     assert {name: found[name] for name in described} == dict.fromkeys(described, 1), found
     assert (len(built.partitions), found["selection"], found["shards"]) == (CHANGED, CHANGED, CHANGED)
     if campaign.publish.ckan:
-        tell("CKAN's own account of the entry", activities=_activities(campaign.name))
+        activities = _activities(campaign.name)
+        tell("CKAN's own account of the entry", activities=activities)
+        assert activities == [*before, "changed package"]
     began = time.time()
     with timed() as spent:
         again = runs.build(lake, campaign, refresh=True)

@@ -27,7 +27,7 @@ from lakehouse.snapshots import refs
 from lakehouse.snapshots.model import Version
 from lakehouse.sources import open_source, source_name_of
 
-_OWNER = "lakehouse/owner"
+_OWNER = ".dagster/lakehouse_owner"  # hidden in the UI
 
 if TYPE_CHECKING:
     import dagster as dg

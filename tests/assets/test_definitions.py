@@ -35,6 +35,21 @@ def test_every_asset_says_what_it_is_whose_it_is_and_what_it_is_made_of(definiti
     assert bare == []
 
 
+def test_every_column_that_is_shown_has_a_type_and_a_meaning_that_people_understand(
+    definitions: dg.Definitions,
+) -> None:
+    schemas = {
+        spec.key.to_user_string(): spec.metadata["dagster/column_schema"]
+        for spec in definitions.resolve_all_asset_specs()
+        if "dagster/column_schema" in spec.metadata
+    }
+    assert {"demo/snapshot", "demo/shards", "embedded/photos", "embedded/raw_taxa"} <= schemas.keys()
+    for asset, schema in schemas.items():
+        columns = getattr(schema, "schema", schema).columns
+        assert [(asset, column.name) for column in columns if not column.description] == []
+        assert [column.type for column in columns if "<" in column.type] == []
+
+
 def test_lineage_runs_from_the_dump_to_the_catalogue(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     ancestors = graph.get_ancestor_asset_keys(dg.AssetKey(["demo", "ckan_entry"]))

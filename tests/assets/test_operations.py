@@ -124,7 +124,7 @@ def test_a_run_whose_command_was_killed_is_failed_by_the_next(at_home: DemoLake)
         dead = instance.create_run_for_job(
             job,
             status=dg.DagsterRunStatus.STARTED,
-            tags={"launched_by": "lakehouse", "lakehouse/owner": "nobody"},
+            tags={"launched_by": "lakehouse", ".dagster/lakehouse_owner": "nobody"},
         )
         instance.event_log_storage.initialize_concurrency_limit_to_default("host/embedded")
         claim = instance.event_log_storage.claim_concurrency_slot("host/embedded", dead.run_id, "step")

@@ -63,6 +63,7 @@ def test_a_partition_that_fails_is_named_and_the_others_are_materialized(
         in failure.step_failure_data.user_failure_data.description
     )
     assert ("shards", good) in materialized(result)
+    assert instance.get_dynamic_partitions("demo_taxa") == [good]  # a key that is mistyped becomes none
 
 
 @pytest.mark.parametrize("asset", ["selection", "shards"])

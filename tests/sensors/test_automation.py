@@ -209,6 +209,12 @@ def test_a_phase_follows_only_runs_that_automation_started(
     assert isinstance(found, dg.RunRequest) is follows
 
 
+def test_partitions_that_a_photo_was_taken_out_of_are_selected_anew(harmed_demo: DemoLake) -> None:
+    forget_a_partition(harmed_demo.lake)
+    found = hand_over(harmed_demo, "then_taxa", "removals", AUTOMATED)
+    assert isinstance(found, dg.RunRequest)
+
+
 def test_a_snapshot_follows_where_the_newest_is_not_described(demo: DemoLake) -> None:
     # This instance is new: it knows of no materialization, so all is to be told again.
     assert isinstance(hand_over(demo, "then_snapshot", "demo_taxa", AUTOMATED), dg.RunRequest)
