@@ -275,10 +275,10 @@ def stragglers(bench: Bench) -> None:
 def memory(bench: Bench) -> None:
     """Peaks of resident memory, each run made once: in one process, and with two workers."""
     print("\nmemory")
-    inline = [bench.ours("http", 64, images=images) for images in (bench.images, bench.large)]
+    inline = [bench.ours("http", 64, "header", images=images) for images in (bench.images, bench.large)]
     # Two shards at least, so that both workers have one.
     pooled = [
-        bench.ours("http", 64, images=images, engine="processes:2")
+        bench.ours("http", 64, "header", images=images, engine="processes:2")
         for images in (max(20_000, bench.images), bench.large)
     ]
     for run in inline:

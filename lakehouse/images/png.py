@@ -64,3 +64,6 @@ def _unpacked(data: bytes) -> Iterator[bytes]:
                         yield piece
                     packed = unpack.unconsumed_tail
         at += 12 + length
+    # What was held back because a piece was full.
+    while not unpack.eof and (piece := unpack.decompress(b"", _PIECE)):
+        yield piece

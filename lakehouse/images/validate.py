@@ -210,7 +210,7 @@ def _first_scan(data: bytes) -> int:
     Raises InvalidImage for what browsers do not show (ITU-T T.81, table B.1): more than 8 bits, lossless,
     hierarchical, and arithmetic coding, of which no decoder can tell that it was cut or damaged.
     """
-    at, end = 2, len(data) - 3
+    at, end = 2, len(data) - 4
     while at < end and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xDA:
