@@ -89,6 +89,7 @@ def _jpegs(kinds: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
         "restarts that do not come": (leading(_segment(0xDD, b"\0\1")), "corrupt"),
         "a hundred thousand segments": (leading(*[_segment(0xE5, b"x")] * 100_000), "ok"),
         "thousands of tables": (leading(*[_segment(0xC4, b"\0\1" + bytes(16))] * 5_000), "ok"),
+        "cut in the frame": (plain[: frame + 4], "corrupt"),
         "the start alone": (b"\xff\xd8\xff", "corrupt"),
         "start and end": (b"\xff\xd8\xff\xd9", "corrupt"),
     }
