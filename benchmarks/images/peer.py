@@ -1,6 +1,8 @@
 """One run of img2dataset in its own environment; prints one line of JSON.
 
-Usage: peer.py URL IMAGES CONNECTIONS MODE FOLDER     (MODE: keep, decode, resize)
+Usage: peer.py URL IMAGES CONNECTIONS MODE DIGESTS FOLDER
+
+MODE: keep, decode or resize. DIGESTS 0: without sha256.
 
 Start-up (imports, about as long as a thousand images) is left out of both figures: seconds are those between
 the first shard's start and the last one's end by its own statistics, CPU seconds those beyond a run of one
@@ -28,7 +30,7 @@ MODES = {
 
 
 def main():
-    url, images, connections, mode, folder = sys.argv[1:]
+    url, images, connections, mode, digests, folder = sys.argv[1:]
     from img2dataset import download
 
     def run(count, name):
@@ -46,7 +48,7 @@ def main():
             thread_count=int(connections),
             number_sample_per_shard=10_000,
             retries=2,
-            compute_hash="sha256",
+            compute_hash="sha256" if int(digests) else None,
             enable_wandb=False,
             **MODES[mode],
         )

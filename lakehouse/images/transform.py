@@ -32,6 +32,7 @@ _DETAIL = 2
 # the same whole numbers on every processor. Pillow takes twice as long.
 _RESIZING = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear), use_alpha=False)
 _AVERAGING = ResizeOptions(ResizeAlg.convolution(FilterType.box), use_alpha=False)
+_AVERAGED = {"L", "LA", "RGB", "RGBA", "CMYK"}
 _PROFILE = b"ICC_PROFILE"
 # Sources: RFC 9649 (14 bits a side); libjpeg's JPEG_MAX_DIMENSION.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
@@ -63,7 +64,7 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
             else:
                 if kind == "jpeg":  # Pillow knows Adobe's inverted CMYK, but not damage
                     decode_strictly(data, "CMYK", ENOUGH, ENOUGH)
-                picture = _roughly(opaque_rgb(image), target)
+                picture = _roughly(opaque_rgb(_roughly(image, target)), target)
             picture = upright(_resized(picture, target), orientation)
     form = spec.format or "jpeg"
     if max(picture.size) > _LONGEST[form]:
@@ -104,7 +105,9 @@ def _resized(picture: Image.Image, size: tuple[int, int], how: ResizeOptions = _
 
 
 def _roughly(image: Image.Image, target: tuple[int, int]) -> Image.Image:
-    """A large image by averages of squares, so that it is never in memory twice in full."""
+    """A large image by averages of squares: where the mode allows, it is then in memory in full only once."""
+    if image.mode not in _AVERAGED:
+        return image
     side = min(image.width // (_DETAIL * target[0]), image.height // (_DETAIL * target[1]))
     return image.reduce(side) if side > 1 else image
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +26,14 @@ import simplejpeg
 from PIL import Image, ImageFile
 
 from lakehouse.images.pixels import is_located, opaque_gray, orientation_of
+from lakehouse.images.png import check_rows
 
 # Pillow warns above this many pixels; a quarter of a gigabyte once decoded.
 MAX_PIXELS = 89_478_485
+# With a few bytes for each, a JPEG can ask for any number of passes over all of its pixels; encoders make ten
+# or so. The second bound is on passes times pixels.
+MAX_SCANS = 1_000
+_MAX_SCANNED = 16 * MAX_PIXELS
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp"}
 _PILLOW = {"jpeg": ("JPEG", "MPO"), "png": ("PNG",), "gif": ("GIF",), "webp": ("WEBP",)}
@@ -36,8 +43,9 @@ ENOUGH = 4 * (_HASH_SIDE + 1)
 _LARGE = 16_000_000  # pixels
 _ONE_AT_A_TIME = threading.Lock()
 _PNG_END = b"IEND\xaeB`\x82"  # with its checksum, which is always the same
-_PADDING = 4096  # the most that may follow a JPEG's end mark
-_ODD_SCAN = "Invalid SOS parameters for sequential JPEG"
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+# The next marker with content (or the end) among coded pixels: ITU-T T.81, section B.1.1.
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _MODES = {"GRAY": "L", "Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}
 # What only Pillow can tell of a JPEG: EXIF, XMP with a position, more than one picture.
 _TELLING = re.compile(rb"Exif\0\0|GPSLatitude|MPF\0")
@@ -111,8 +119,8 @@ def glance(data: bytes) -> ImageFacts:
     head = head_of(data)
     if head.kind != "jpeg":
         return inspect(data)
-    # Some cameras pad the file behind the end mark.
-    if not data.endswith(b"\xff\xd9") and b"\xff\xd9" not in data[-_PADDING:]:
+    # Some cameras write more behind the end mark.
+    if not data.endswith(_END) and _END not in _markers(data, head.scan):
         raise InvalidImage("corrupt", "no end mark")
     orientation, gps, animated = None, False, False
     if not tells_nothing(data, head):
@@ -141,6 +149,7 @@ def check_whole(data: bytes, kind: str, animated: bool) -> None:
             unread.verify()
         if _PNG_END not in data:
             raise ValueError("no end mark")
+        check_rows(data)
     # Of an animation that was cut after its first picture nothing tells that there was more.
     if (animated or kind == "gif") and not _has_end(data, kind):
         raise ValueError("no end mark")
@@ -156,12 +165,13 @@ def _has_end(data: bytes, kind: str) -> bool:
 
 
 class Head(NamedTuple):
-    """What is known before anything is decoded; `mode` is empty but for a JPEG."""
+    """What is known before anything is decoded; `mode` and `scan`, where the first scan begins, of a JPEG."""
 
     kind: str
     width: int
     height: int
-    mode: str
+    mode: str = ""
+    scan: int = 0
 
 
 def head_of(data: bytes) -> Head:
@@ -171,11 +181,16 @@ def head_of(data: bytes) -> Head:
     kind = sniff(data)
     if kind is None:
         raise InvalidImage("wrong_type", f"starts with {data[:12]!r}")
-    head = Head(kind, *_dimensions(data, kind))
+    head = _unchecked_head(data, kind)
     if head.width < 1 or head.height < 1:
         raise InvalidImage("corrupt", f"{head.width} x {head.height} pixels")
     if head.width * head.height > MAX_PIXELS:
         raise InvalidImage("bomb", f"{head.width} x {head.height} pixels")
+    if head.scan:
+        most = min(MAX_SCANS, _MAX_SCANNED // (head.width * head.height))
+        # What follows the picture (a camera's film, say) may hold the same two bytes.
+        if data.count(_SCAN, head.scan) > most and _has_scans(data, head.scan, most + 1):
+            raise InvalidImage("bomb", f"more than {most} scans")
     return head
 
 
@@ -186,19 +201,44 @@ def tells_nothing(data: bytes, head: Head, but: bytes = b"") -> bool:
     """
     if head.kind != "jpeg" or head.mode not in ("L", "RGB"):
         return False
-    end = _first_scan(data)
-    return not _TELLING.search(data, 0, end) and not (but and data.find(but, 0, end) >= 0)
+    return not _TELLING.search(data, 0, head.scan) and not (but and data.find(but, 0, head.scan) >= 0)
 
 
 def _first_scan(data: bytes) -> int:
-    """Where a JPEG's first scan begins; the end of the data if its segments do not lead there."""
-    at, end = 2, len(data) - 3
+    """Where a JPEG's first scan begins; raises ValueError if its segments do not lead there.
+
+    Raises InvalidImage for what browsers do not show (ITU-T T.81, table B.1): more than 8 bits, lossless,
+    hierarchical, and arithmetic coding, of which no decoder can tell that it was cut or damaged.
+    """
+    at, end = 2, len(data) - 4
     while at < end and data[at] == 0xFF:
-        if data[at + 1] == 0xDA:
+        marker = data[at + 1]
+        if marker == 0xDA:
             return at
-        # A marker may be preceded by any number of bytes like its own first.
-        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return len(data)
+        is_frame = 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
+        if is_frame and (marker > 0xC2 or data[at + 4] != 8):
+            raise InvalidImage("wrong_type", f"JPEG of frame type {marker:X}, {data[at + 4]} bits")
+        if marker == 0xFF:  # a marker may be preceded by any number of these
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # those without content
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise ValueError("no scan")
+
+
+def _markers(data: bytes, at: int) -> Iterator[bytes]:
+    """A JPEG's markers from its first scan to its end mark, or as far as it goes."""
+    while marker := _MARKER.search(data, at):
+        yield marker[0]
+        if marker[0] == _END:
+            return
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+
+
+def _has_scans(data: bytes, at: int, number: int) -> bool:
+    scans = (marker for marker in _markers(data, at) if marker == _SCAN)
+    return next(islice(scans, number - 1, None), None) is not None
 
 
 def _gif_has_end(data: bytes) -> bool:
@@ -272,17 +312,19 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
-def _dimensions(data: bytes, kind: str) -> tuple[int, int, str]:
-    """Width, height and colour space from the header, before anything is decoded: a bomb is never opened."""
+def _unchecked_head(data: bytes, kind: str) -> Head:
+    """What the header says, before anything is decoded: a bomb is never opened."""
     try:
         if kind == "jpeg":
-            height, width, mode, _ = simplejpeg.decode_jpeg_header(data)
-            return width, height, _MODES.get(mode, "RGB")
+            scan = _first_scan(data)
+            # Not strictly, because decoding may forgive what it would complain of.
+            height, width, mode, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+            return Head(kind, width, height, _MODES.get(mode, "RGB"), scan)
         if kind == "png":
-            return (*struct.unpack_from(">II", data, 16), "")
+            return Head(kind, *struct.unpack_from(">II", data, 16))
         if kind == "gif":
-            return (*struct.unpack_from("<HH", data, 6), "")
-        return (*_webp_dimensions(data), "")
+            return Head(kind, *struct.unpack_from("<HH", data, 6))
+        return Head(kind, *_webp_dimensions(data))
     except (ValueError, struct.error) as error:
         raise InvalidImage("corrupt", str(error)) from error
 
@@ -310,6 +352,11 @@ def _gray(data: bytes, kind: str, image: ImageFile.ImageFile) -> np.ndarray:
         # Adobe stores CMYK inverted; Pillow, which knows when, gives the pixels to hash.
         decode_strictly(data, "CMYK", ENOUGH, ENOUGH)
     image.load()
+    # Of a large image some pixels are enough, so that it is not in memory several times.
+    step = math.isqrt(image.width * image.height // _LARGE) + 1
+    if step > 1:
+        size = max(1, image.width // step), max(1, image.height // step)
+        return np.asarray(opaque_gray(image.resize(size, Image.Resampling.NEAREST)))
     return np.asarray(opaque_gray(image))
 
 
@@ -320,24 +367,42 @@ def _gray_jpeg(data: bytes) -> np.ndarray:
 def decode_strictly(data: bytes, colorspace: str, width: int = 0, height: int = 0) -> np.ndarray:
     """The pixels of a JPEG, at least `width` x `height` of them (0: all); ValueError on any damage."""
     sides = {"min_height": height, "min_width": width, "min_factor": 2 if width else 1}
-    try:
-        pixels: np.ndarray = simplejpeg.decode_jpeg(data, colorspace, strict=True, **sides)
-    except ValueError as error:
-        if not str(error).startswith(_ODD_SCAN):
-            raise
-        pixels = simplejpeg.decode_jpeg(_with_plain_scan(data), colorspace, strict=True, **sides)
-    return pixels
+    forgivable = dict(_FORGIVEN)
+    while True:
+        try:
+            pixels: np.ndarray = simplejpeg.decode_jpeg(data, colorspace, strict=True, **sides)
+        except ValueError as error:
+            complaint = next((one for one in forgivable if one in str(error)), None)
+            if complaint is None:
+                raise
+            data = forgivable.pop(complaint)(data)
+        else:
+            return pixels
 
 
 def _with_plain_scan(data: bytes) -> bytes:
     """The JPEG with the parameters that its first scan should have.
 
-    Many Samsung cameras write others. Decoders take them with a warning, behind which libjpeg would hide that
-    the pixels are damaged too.
+    Many Samsung cameras write others.
     """
     at = _first_scan(data)
     end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return data[: end - 3] + bytes((0, 63, 0)) + data[end:]
+
+
+def _without(name: bytes, data: bytes) -> bytes:
+    """The JPEG with every segment of this name under another one, which decoders pass over."""
+    scan = _first_scan(data)
+    return data[:scan].replace(name, name.swapcase()) + data[scan:]
+
+
+# What decoders complain of and show all the same, by a part of the message. Behind a complaint libjpeg hides
+# that the pixels are damaged too, so the decoding is done again without its cause.
+_FORGIVEN: dict[str, Callable[[bytes], bytes]] = {
+    "Invalid SOS parameters for sequential JPEG": _with_plain_scan,
+    "bad ICC marker": partial(_without, b"ICC_PROFILE\0"),
+    "Unknown Adobe color transform": partial(_without, b"Adobe"),
+}
 
 
 def difference_hash(gray: np.ndarray) -> int:

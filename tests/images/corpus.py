@@ -79,14 +79,14 @@ def kinds() -> dict[str, bytes]:
 
 def png_bomb(width: int, height: int) -> bytes:
     """A few kilobytes that would be gigabytes."""
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    pixels = _chunk(b"IDAT", zlib.compress(bytes(100_000)))
-    return b"\x89PNG\r\n\x1a\n" + header + pixels + _chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(100_000)))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
 
 
 def hidden_bomb() -> bytes:
     """A PNG whose first chunk looks like a small header, and whose second is that of a large image."""
-    small = _chunk(b"tEXt", struct.pack(">IIBBBBB", 10, 10, 8, 2, 0, 0, 0))
+    small = chunk(b"tEXt", struct.pack(">IIBBBBB", 10, 10, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + small + png_bomb(11_000, 9_000)[8:]
 
 
@@ -176,7 +176,8 @@ def _saved(image: Image.Image, form: str, **options: object) -> bytes:
     return out.getvalue()
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG, with its checksum."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 

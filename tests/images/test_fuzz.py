@@ -14,9 +14,10 @@ from lakehouse.campaign import ImageSpec
 from lakehouse.images.answers import Answer, Outcome, PhotoRequest, Problem
 from lakehouse.images.check import Checker
 from lakehouse.images.validate import MAX_PIXELS
-from tests.images import corpus
+from tests.images import corpus, nasty
 
 FILES = corpus.kinds()
+NASTY = nasty.files()
 OTHER = {
     name for name, data in FILES.items() if name.endswith(".jpg") and not data.startswith(b"\xff\xd8\xff")
 }
@@ -63,6 +64,18 @@ def expected(name: str) -> str:
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_every_kind_has_its_outcome(name):
     assert {mode: outcome(mode, FILES[name]) for mode in MODES} == dict.fromkeys(MODES, expected(name))
+
+
+@pytest.mark.parametrize("name", sorted(NASTY))
+def test_what_was_made_to_hurt_has_its_outcome_soon(name):
+    data, wanted = NASTY[name]
+    began = time.monotonic()
+    assert {mode: outcome(mode, data) for mode in ("keep", "smaller", "webp")} == dict.fromkeys(
+        ("keep", "smaller", "webp"), wanted
+    )
+    # Looking at the header alone finds less, and nothing else.
+    assert outcome("glance", data) in ("ok", wanted)
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("name", sorted(name for name in FILES if expected(name) == "ok"))
