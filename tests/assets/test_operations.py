@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+import httpx
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from assets import taxa as taxa_module
 from assets.names import pool_of
+from lakehouse.catalog import links
 from lakehouse.catalog.links import check_links, problems
 from lakehouse.cli import runs
 from lakehouse.errors import UnreachableError
@@ -73,7 +75,11 @@ def test_a_source_that_is_down_ends_the_run_early_and_is_tried_again(
     assert f"{len(keys) - 3} were not tried" in data.description
 
 
-def test_links_that_are_gone_or_changed_are_counted(harmed_demo: DemoLake) -> None:
+def test_links_that_are_gone_or_changed_are_counted(
+    harmed_demo: DemoLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A photo of the embedded source keeps whoever asks waiting.
+    monkeypatch.setattr(links, "_TIMEOUT", httpx.Timeout(1))
     snapshot = newest(harmed_demo)
     with open_source("embedded", harmed_demo.lake) as source:
         whole = check_links(snapshot, source, sample=8, rate=1000)
