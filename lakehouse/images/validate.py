@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -317,15 +317,15 @@ def _unchecked_head(data: bytes, kind: str) -> Head:
     try:
         if kind == "jpeg":
             scan = _first_scan(data)
-            # Not strictly, because decoding may forgive what it would complain of.
-            height, width, mode, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+            height, width, mode, _ = _forgiving(simplejpeg.decode_jpeg_header, data)
             return Head(kind, width, height, _MODES.get(mode, "RGB"), scan)
         if kind == "png":
             return Head(kind, *struct.unpack_from(">II", data, 16))
         if kind == "gif":
             return Head(kind, *struct.unpack_from("<HH", data, 6))
         return Head(kind, *_webp_dimensions(data))
-    except (ValueError, struct.error) as error:
+    # KeyError: simplejpeg has no name for such a combination of components.
+    except (ValueError, KeyError, struct.error) as error:
         raise InvalidImage("corrupt", str(error)) from error
 
 
@@ -367,17 +367,23 @@ def _gray_jpeg(data: bytes) -> np.ndarray:
 def decode_strictly(data: bytes, colorspace: str, width: int = 0, height: int = 0) -> np.ndarray:
     """The pixels of a JPEG, at least `width` x `height` of them (0: all); ValueError on any damage."""
     sides = {"min_height": height, "min_width": width, "min_factor": 2 if width else 1}
+    pixels: np.ndarray = _forgiving(
+        lambda whole: simplejpeg.decode_jpeg(whole, colorspace, strict=True, **sides), data
+    )
+    return pixels
+
+
+def _forgiving(decode: Callable[[bytes], Any], data: bytes) -> Any:
+    """What `decode` makes of the JPEG, if need be without what every viewer forgives."""
     forgivable = dict(_FORGIVEN)
     while True:
         try:
-            pixels: np.ndarray = simplejpeg.decode_jpeg(data, colorspace, strict=True, **sides)
+            return decode(data)
         except ValueError as error:
             complaint = next((one for one in forgivable if one in str(error)), None)
             if complaint is None:
                 raise
             data = forgivable.pop(complaint)(data)
-        else:
-            return pixels
 
 
 def _with_plain_scan(data: bytes) -> bytes:
