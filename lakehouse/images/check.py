@@ -16,7 +16,7 @@ from lakehouse.settings import Check
 
 Checked = Problem | tuple[bytes, ImageFacts]
 
-_KEPT = 4 * 1024 * 1024
+_KEPT = 4 * 1024 * 1024  # bytes
 
 
 class Checker:
@@ -38,9 +38,10 @@ class Checker:
         # Looking at headers is quicker than handing it to a thread; on one core threads only take turns.
         decodes = check == "decode" or image.transformed
         self._threads = min(4, cores) if decodes and cores > 1 else 0
-        # The C library gives memory back to the system after every image and takes it again for the next, a
-        # fifth of the time of a resize. glibc keeps up to twice the largest block that was ever freed.
-        bytearray(_KEPT)
+        if image.transformed:
+            # The C library gives memory back to the system after every image and takes it again for the next,
+            # a fifth of the time of a resize. glibc keeps up to twice the largest block that was ever freed.
+            bytearray(_KEPT)
 
     def checked(
         self, fetcher: Fetcher, requests: list[PhotoRequest]
