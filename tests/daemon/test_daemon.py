@@ -29,7 +29,8 @@ def test_a_new_dump_becomes_one_new_version_and_then_there_is_peace(running: Run
         running.dagster.start_sensor(f"demo_{sensor}")
 
     def finished() -> list[dict[str, str]]:
-        found = running.dagster.runs()[: len(running.dagster.runs()) - before]
+        found = running.dagster.runs()
+        found = found[: len(found) - before]
         return found if found and found[0]["jobName"] == "demo_snapshot" and found[0]["endTime"] else []
 
     found = running.dagster.wait(finished, "the snapshot after a new dump", 300)
