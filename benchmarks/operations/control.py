@@ -106,6 +106,11 @@ class Control:
             for run in data["runsOrError"]["results"]
         ]
 
+    def runs_after(self, known: int) -> list[dict[str, Any]]:
+        """Those that came after the first `known`, newest first."""
+        found = self.runs()
+        return found[: len(found) - known]
+
     def wait_run(self, run: str, seconds: float = 180) -> str:
         """The status that a run ends with."""
 

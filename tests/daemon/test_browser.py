@@ -124,7 +124,7 @@ def test_two_partitions_are_backfilled_from_the_dialog(walk: Walk, running: Runn
     walk.page.get_by_role("button", name="Launch backfill").click()
 
     def done() -> bool:
-        new = running.dagster.runs()[: len(running.dagster.runs()) - before]
+        new = running.dagster.runs_after(before)
         return bool(new) and all(run["status"] == "SUCCESS" for run in new)
 
     running.dagster.wait(done, "the backfill's runs", 240)

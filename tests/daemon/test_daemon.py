@@ -29,8 +29,7 @@ def test_a_new_dump_becomes_one_new_version_and_then_there_is_peace(running: Run
         running.dagster.start_sensor(f"demo_{sensor}")
 
     def finished() -> list[dict[str, str]]:
-        found = running.dagster.runs()
-        found = found[: len(found) - before]
+        found = running.dagster.runs_after(before)
         return found if found and found[0]["jobName"] == "demo_snapshot" and found[0]["endTime"] else []
 
     found = running.dagster.wait(finished, "the snapshot after a new dump", 300)
@@ -99,11 +98,11 @@ def test_a_photo_on_the_list_of_removals_goes_out_of_every_version(running: Runn
     def done() -> bool:
         """The list's sensor looked again after all that it started had ended."""
         said = running.dagster.ticks("removal_list")[0]["skipReason"] or ""
-        new = running.dagster.runs()[: len(running.dagster.runs()) - known]
+        new = running.dagster.runs_after(known)
         return len(new) > 2 and all(run["endTime"] for run in new) and "is taken in" in said
 
     running.dagster.wait(done, "the removal, and what follows from it", 300)
-    found = running.dagster.runs()[: len(running.dagster.runs()) - known]
+    found = running.dagster.runs_after(known)
     assert [(run["jobName"], run["status"]) for run in reversed(found)] == [
         ("removals", "SUCCESS"),
         ("demo_taxa", "SUCCESS"),
