@@ -162,8 +162,8 @@ def _clock(message: str) -> str:
 
 
 def _judge_body(exchange: Exchange, max_bytes: int) -> Verdict:
-    body, encoding = exchange.body, exchange.headers.get("content-encoding", "identity").strip().lower()
-    if encoding in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b"):
+    body, encoding = exchange.body, exchange.headers.get("content-encoding")
+    if encoding and encoding.strip().lower() in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b"):
         # Nobody asked for it (Accept-Encoding: identity), so the object is stored that way.
         decoder = zlib.decompressobj(wbits=31)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
@@ -44,7 +44,7 @@ class Checker:
             bytearray(_KEPT)
 
     def checked(
-        self, fetcher: Fetcher, requests: list[PhotoRequest]
+        self, fetcher: Fetcher, requests: Iterable[PhotoRequest]
     ) -> Generator[tuple[Answer, Checked], None, None]:
         """Every answer with what it holds, a bounded number of them under way at a time.
 

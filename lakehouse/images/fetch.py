@@ -37,6 +37,7 @@ from lakehouse.images.wire import Limits, Signature, Wire
 from lakehouse.settings import Settings
 
 _LOCAL = "file://"
+_AT_ONCE = 8  # answers that are handed on before the network is looked after again
 
 
 class Fetcher(Protocol):
@@ -143,16 +144,23 @@ class _Run:
     def answers(self, requests: Iterator[PhotoRequest]) -> Generator[Answer, None, None]:
         more = True
         while True:
-            while more and not self.ready and self._under_way < 2 * self.settings.connections:
+            while more and self._under_way + len(self.ready) < 2 * self.settings.connections:
                 request = next(requests, None)
                 if request is None:
                     more = False
                 else:
                     self._accept(request)
             until = self._start_what_may()
-            while self.ready:
+            if self.ready:
+                # What ended gives way to the next requests before anybody looks at it.
+                self.wire.send()
+            if self.ready and not self.wire.busy:
+                for _ in range(min(_AT_ONCE, len(self.ready))):
+                    answer = self.ready.popleft()
+                    self.wire.unread -= len(answer.body)
+                    yield answer
+            if self.ready or self.wire.busy:
                 until = 0.0
-                yield self.ready.popleft()
             if self._under_way:
                 for flight, exchange in self.wire.wait(until):
                     self._land(flight, exchange)
@@ -304,6 +312,7 @@ class _Run:
                 self._challenge(host)
             return
         self.ready.append(answer)
+        self.wire.unread += len(answer.body)
         if verdict.kind is Kind.WHOLE:
             self.budget.earn()
             pace.latency.took(time.monotonic() - job.started)

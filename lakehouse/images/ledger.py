@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.errors import LakeError
 from lakehouse.images.answers import Outcome
-from lakehouse.images.schema import LEDGER, polars_schema, table
+from lakehouse.images.schema import LEDGER, Rows, polars_schema
 from lakehouse.lake import Lake
 
 if TYPE_CHECKING:
@@ -263,15 +264,20 @@ def _delta() -> Any:
     return deltalake
 
 
-def ledger_rows(rows: Sequence[LedgerRow], shard: str | None = None) -> pa.Table:
-    """The rows as a table (`schema.LEDGER`), in the order of the photo ids.
+def ledger_rows(rows: Iterable[LedgerRow]) -> pa.Table:
+    """The rows as a table (`schema.LEDGER`), in the order of the photo ids."""
+    found = Rows(LEDGER)
+    for row in rows:
+        # Delta has no dictionary or enum type; a StrEnum goes in by its value.
+        found.append((*row[:3], row.outcome.value, *row[4:]))
+    return found.table("source", "rendition", "photo_id")
 
-    `shard` is where the images of those rows are that have a digest and name no shard themselves.
-    """
-    ordered = sorted(rows, key=lambda row: (row.source, row.rendition, row.photo_id))
-    columns: dict[str, Sequence[object]] = dict.fromkeys(LedgerRow._fields, ())
-    columns |= zip(LedgerRow._fields, zip(*ordered, strict=True), strict=False)
-    # Delta has no dictionary or enum type; a StrEnum goes in by its value.
-    columns["outcome"] = [row.outcome.value for row in ordered]
-    columns["shard"] = [row.shard or (shard if row.sha256 else None) for row in ordered]
-    return table({name: columns[name] for name in LEDGER.names}, LEDGER)
+
+def in_shard(rows: pa.Table, digest: str) -> pa.Table:
+    """The rows (`schema.LEDGER`) with this shard as the one that holds the images of those with a digest."""
+    # By way of Polars, as in `Rows`.
+    named = pl.repeat(digest, rows.num_rows, dtype=pl.String, eager=True)
+    shards = named.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+    place = LEDGER.get_field_index("shard")
+    there = rows["sha256"].is_valid()
+    return rows.set_column(place, LEDGER.field(place), pc.if_else(there, shards, rows["shard"]))

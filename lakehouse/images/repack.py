@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from lakehouse.errors import LakeError
 from lakehouse.images import ustar
-from lakehouse.images.schema import INDEX
+from lakehouse.images.schema import INDEX, INDEX_ENCODING
 from lakehouse.images.shard import Shard, index_key, shard_key
 from lakehouse.lake import Lake
 
@@ -68,7 +68,7 @@ def repack(lake: Lake, rendition: str, digests: Sequence[str], without: Collecti
         rows = index.set_column(place, INDEX.field("offset"), pa.array(offsets)).select(INDEX.names)
         if not lake.exists(index_key(rendition, name)):
             lake.publish(target, shard_key(rendition, name))
-            with lake.parquet_writer(index_key(rendition, name), INDEX) as writer:
+            with lake.parquet_writer(index_key(rendition, name), INDEX, **INDEX_ENCODING) as writer:
                 writer.write_table(rows.combine_chunks())
     return Shard(name, position, len(rows))
 

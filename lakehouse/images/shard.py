@@ -20,11 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import pyarrow as pa
-
 from lakehouse.errors import LakeError
 from lakehouse.images import ustar
-from lakehouse.images.schema import INDEX, table
+from lakehouse.images.schema import INDEX, INDEX_ENCODING, Rows
 from lakehouse.images.validate import ImageFacts
 from lakehouse.lake import Lake
 
@@ -82,7 +80,7 @@ class Spool:
         self._turns = deque(photo_ids)
         self._absent: set[int] = set()
         self._waiting: dict[int, _Image] = {}
-        self._written: list[tuple[int, str, int, ImageFacts]] = []  # photo id, file name, offset, facts
+        self._index = Rows(INDEX)
         self._digest = hashlib.sha256()
         self._held = self._position = 0
 
@@ -115,17 +113,15 @@ class Spool:
         with _writing(self._folder):
             self._absent.update(photo_id for photo_id in self._turns if photo_id not in self._waiting)
             self._advance()
-            if not self._written:
+            if not len(self._index):
                 return None
             self._write([ustar.trailer(self._position)])
         digest = self._digest.hexdigest()
         if not lake.exists(index_key(rendition, digest)):
             lake.publish(self._folder / _ARCHIVE, shard_key(rendition, digest))
-            with lake.parquet_writer(index_key(rendition, digest), INDEX) as writer:
-                writer.write_table(_index(self._written))
-        shard = Shard(digest, self._position, len(self._written))
-        self._written.clear()
-        return shard
+            with lake.parquet_writer(index_key(rendition, digest), INDEX, **INDEX_ENCODING) as writer:
+                writer.write_table(self._index.table())
+        return Shard(digest, self._position, len(self._index))
 
     def _advance(self) -> None:
         while self._turns:
@@ -149,7 +145,7 @@ class Spool:
     def _append(self, image: _Image, data: bytes) -> None:
         photo_id, facts = image.photo_id, image.facts
         file_name, beside = f"{photo_id}.{facts.extension}", _sidecar(image)
-        self._written.append((photo_id, file_name, self._position + ustar.BLOCK, facts))
+        self._index.append(_row(photo_id, file_name, self._position + ustar.BLOCK, facts))
         around = b"".join((bytes(-len(data) % ustar.BLOCK), *ustar.member(f"{photo_id}.json", beside)))
         self._write([ustar.header(file_name, len(data)), data, around])
 
@@ -196,12 +192,20 @@ def _sidecar(image: _Image) -> bytes:
     ).encode()
 
 
-def _index(images: list[tuple[int, str, int, ImageFacts]]) -> pa.Table:
-    photo_ids, file_names, offsets, facts = zip(*images, strict=True)
-    columns = {"photo_id": photo_ids, "file_name": file_names, "offset": offsets}
-    columns |= {
-        name: values
-        for name, values in zip(ImageFacts._fields, zip(*facts, strict=True), strict=True)
-        if name in INDEX.names
-    }
-    return table({name: columns[name] for name in INDEX.names}, INDEX)
+def _row(photo_id: int, file_name: str, offset: int, facts: ImageFacts) -> tuple[object, ...]:
+    """An image in the order of `schema.INDEX`."""
+    return (
+        photo_id,
+        file_name,
+        offset,
+        facts.size,
+        facts.sha256,
+        facts.dhash,
+        facts.width,
+        facts.height,
+        facts.format,
+        facts.mode,
+        facts.orientation,
+        facts.gps,
+        facts.animated,
+    )

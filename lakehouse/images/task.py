@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import starmap
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
@@ -20,7 +21,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.images.answers import Answer, Outcome, PhotoRequest, Problem
 from lakehouse.images.check import Checked, Checker
 from lakehouse.images.fetch import CurlFetcher, Fetcher
-from lakehouse.images.ledger import LedgerRow, ledger_rows
+from lakehouse.images.ledger import LedgerRow, in_shard, ledger_rows
 from lakehouse.images.report import Tally
 from lakehouse.images.shard import Spool, spooling
 from lakehouse.lake import Lake
@@ -71,11 +72,12 @@ def build_shard(task: ShardTask, tell: Tell, fetcher: Fetcher | None = None) -> 
     photos = pl.DataFrame(task.photos)
     work = _Work(task, photos, tell)
     with spooling(task.lake, photos["photo_id"]) as spool:
-        rows = work.fetch(fetcher or _shared_fetcher(task.settings), spool)
+        rows = ledger_rows(work.fetch(fetcher or _shared_fetcher(task.settings), spool))
         shard = spool.publish(task.lake, task.image.slug)
     if shard:
         work.tally.shards.append(shard.sha256)
-    return ShardResult(ledger_rows(rows, shard.sha256 if shard else None), work.tally)
+        rows = in_shard(rows, shard.sha256)
+    return ShardResult(rows, work.tally)
 
 
 class _Work:
@@ -94,28 +96,26 @@ class _Work:
             for photo_id, first_at, attempts in tried.select("photo_id", "first_at", "attempts").iter_rows()
         }
 
-    def fetch(self, fetcher: Fetcher, spool: Spool) -> list[LedgerRow]:
-        """Fetch every photo; the good ones are in the spool afterwards."""
-        rows: list[LedgerRow] = []
-        requests = [
-            PhotoRequest(photo_id, url)
-            for photo_id, url in self._photos.select("photo_id", "url").iter_rows()
-        ]
+    def fetch(self, fetcher: Fetcher, spool: Spool) -> Iterator[LedgerRow]:
+        """Fetch every photo, and give its row; the good ones are in the spool afterwards."""
+        requests = starmap(PhotoRequest, self._photos.select("photo_id", "url").iter_rows())
+        answered = 0
         again: list[PhotoRequest] = []
         for answer, checked in self._checker.checked(fetcher, requests):
             # Of a body whose length nobody announced, damage may mean that it was cut on the way.
             if isinstance(checked, Problem) and checked.reason == "corrupt" and not answer.length_known:
                 again.append(answer.request)
             else:
-                rows.append(self._count(self._take(answer, checked, spool), answer))
+                yield self._count(self._take(answer, checked, spool), answer)
+                answered += 1
         if again:
             for answer, checked in self._checker.checked(fetcher, again):
-                rows.append(self._count(self._take(answer, checked, spool, extra=1), answer))
-        if len(rows) != len(requests):
+                yield self._count(self._take(answer, checked, spool, extra=1), answer)
+                answered += 1
+        if answered != self._photos.height:
             raise LakehouseError(
-                f"{len(requests)} photos asked for, {len(rows)} answered; report this as a bug"
+                f"{self._photos.height} photos asked for, {answered} answered; report this as a bug"
             )
-        return rows
 
     def _take(self, answer: Answer, checked: Checked, spool: Spool, extra: int = 0) -> LedgerRow:
         """Spool what came; its row, but for the shard."""

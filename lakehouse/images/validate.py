@@ -165,13 +165,17 @@ def _has_end(data: bytes, kind: str) -> bool:
 
 
 class Head(NamedTuple):
-    """What is known before anything is decoded; `mode` and `scan`, where the first scan begins, of a JPEG."""
+    """What is known before anything is decoded.
+
+    Of a JPEG also its `mode`, where its first `scan` begins, and whether its pixels come in several `passes`.
+    """
 
     kind: str
     width: int
     height: int
     mode: str = ""
     scan: int = 0
+    passes: bool = False
 
 
 def head_of(data: bytes) -> Head:
@@ -186,10 +190,9 @@ def head_of(data: bytes) -> Head:
         raise InvalidImage("corrupt", f"{head.width} x {head.height} pixels")
     if head.width * head.height > MAX_PIXELS:
         raise InvalidImage("bomb", f"{head.width} x {head.height} pixels")
-    if head.scan:
+    if head.passes:
         most = min(MAX_SCANS, _MAX_SCANNED // (head.width * head.height))
-        # What follows the picture (a camera's film, say) may hold the same two bytes.
-        if data.count(_SCAN, head.scan) > most and _has_scans(data, head.scan, most + 1):
+        if _has_scans(data, head.scan, most + 1):
             raise InvalidImage("bomb", f"more than {most} scans")
     return head
 
@@ -204,20 +207,23 @@ def tells_nothing(data: bytes, head: Head, but: bytes = b"") -> bool:
     return not _TELLING.search(data, 0, head.scan) and not (but and data.find(but, 0, head.scan) >= 0)
 
 
-def _first_scan(data: bytes) -> int:
-    """Where a JPEG's first scan begins; raises ValueError if its segments do not lead there.
+def _first_scan(data: bytes) -> tuple[int, bool]:
+    """Where a JPEG's first scan begins, and if others may follow it, because it is progressive or has not all
+    components; raises ValueError if its segments do not lead there.
 
     Raises InvalidImage for what browsers do not show (ITU-T T.81, table B.1): more than 8 bits, lossless,
     hierarchical, and arithmetic coding, of which no decoder can tell that it was cut or damaged.
     """
-    at, end = 2, len(data) - 4
+    at, end = 2, len(data) - 10
+    progressive, components = False, 0
     while at < end and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xDA:
-            return at
-        is_frame = 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
-        if is_frame and (marker > 0xC2 or data[at + 4] != 8):
-            raise InvalidImage("wrong_type", f"JPEG of frame type {marker:X}, {data[at + 4]} bits")
+            return at, progressive or data[at + 4] < components
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if marker > 0xC2 or data[at + 4] != 8:
+                raise InvalidImage("wrong_type", f"JPEG of frame type {marker:X}, {data[at + 4]} bits")
+            progressive, components = progressive or marker == 0xC2, data[at + 9]
         if marker == 0xFF:  # a marker may be preceded by any number of these
             at += 1
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # those without content
@@ -316,9 +322,9 @@ def _unchecked_head(data: bytes, kind: str) -> Head:
     """What the header says, before anything is decoded: a bomb is never opened."""
     try:
         if kind == "jpeg":
-            scan = _first_scan(data)
+            scan, passes = _first_scan(data)
             height, width, mode, _ = _forgiving(simplejpeg.decode_jpeg_header, data)
-            return Head(kind, width, height, _MODES.get(mode, "RGB"), scan)
+            return Head(kind, width, height, _MODES.get(mode, "RGB"), scan, passes)
         if kind == "png":
             return Head(kind, *struct.unpack_from(">II", data, 16))
         if kind == "gif":
@@ -375,15 +381,16 @@ def decode_strictly(data: bytes, colorspace: str, width: int = 0, height: int = 
 
 def _forgiving(decode: Callable[[bytes], Any], data: bytes) -> Any:
     """What `decode` makes of the JPEG, if need be without what every viewer forgives."""
-    forgivable = dict(_FORGIVEN)
+    forgiven: set[str] = set()
     while True:
         try:
             return decode(data)
         except ValueError as error:
-            complaint = next((one for one in forgivable if one in str(error)), None)
+            complaint = next((one for one in _FORGIVEN if one in str(error) and one not in forgiven), None)
             if complaint is None:
                 raise
-            data = forgivable.pop(complaint)(data)
+            forgiven.add(complaint)
+            data = _FORGIVEN[complaint](data)
 
 
 def _with_plain_scan(data: bytes) -> bytes:
@@ -391,14 +398,14 @@ def _with_plain_scan(data: bytes) -> bytes:
 
     Many Samsung cameras write others.
     """
-    at = _first_scan(data)
+    at, _ = _first_scan(data)
     end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return data[: end - 3] + bytes((0, 63, 0)) + data[end:]
 
 
 def _without(name: bytes, data: bytes) -> bytes:
     """The JPEG with every segment of this name under another one, which decoders pass over."""
-    scan = _first_scan(data)
+    scan, _ = _first_scan(data)
     return data[:scan].replace(name, name.swapcase()) + data[scan:]
 
 

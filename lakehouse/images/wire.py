@@ -23,11 +23,18 @@ from lakehouse.images.answers import TIMEOUT_FIRST_BYTE, Exchange
 T = TypeVar("T")
 
 _USER_AGENT = "lakehouse/0.1"
-# Seconds between looks at the memory in use, while there is plenty and when it becomes scarce.
+# Seconds between looks at the memory in use: from this while all is free down to that, the less there is.
 _LOOK, _LOOK_CLOSELY = 0.01, 0.001
 _EPOLL = hasattr(select, "epoll")  # elsewhere poll(), which takes the same events, and milliseconds
+_AT_ONCE = 16  # transfers that are looked after before those that ended give way to the next ones
 _BUFFER = 64 * 1024  # bytes that are read at once; libcurl's default of 16 kB is a system call for each
-_READ = {b"content-encoding", b"content-length", b"etag", b"last-modified", b"retry-after"}
+_READ = {
+    name.encode(): name
+    for name in ("content-encoding", "content-length", "etag", "last-modified", "retry-after")
+}
+_FIRST_LETTERS = {
+    letter.encode() for name in ("http/", *_READ.values()) for letter in (name[0], name[0].upper())
+}
 # The wheel's libcurl looks where the machine that built it keeps its authorities.
 _AUTHORITIES = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where()
 
@@ -134,10 +141,17 @@ class Wire(Generic[T]):
         self._active: dict[pycurl.Curl, _Line[T]] = {}  # in the order they were started
         self._idle: dict[Signature | None, list[_Line[T]]] = {}
         self._look_again = 0.0
-        self.full = False  # the transfers under way hold more than they may
+        self.full = False  # the transfers under way and what came of earlier ones hold more than they may
+        self._more = False  # the last `wait` may not have looked after all that have something to read
+        self.unread = 0  # bytes of ended transfers that nobody took yet
 
     def __len__(self) -> int:
         return len(self._active)
+
+    @property
+    def busy(self) -> bool:
+        """Whether another `wait` finds more to do at once."""
+        return self._more and bool(self._active)
 
     @property
     def buffered(self) -> int:
@@ -161,6 +175,12 @@ class Wire(Generic[T]):
                 self._release(line)
                 return
 
+    def send(self) -> None:
+        """Let what was started ask now, and not only when the next `wait` comes."""
+        if self._timer <= time.monotonic():
+            self._timer = math.inf
+            self._act(pycurl.SOCKET_TIMEOUT, 0)
+
     def wait(self, until: float) -> list[tuple[T, Exchange]]:
         """Move bytes until something ended or the monotonic clock reads `until`; what ended."""
         silent = next((one for one in self._active.values() if not one.head), None)
@@ -173,9 +193,7 @@ class Wire(Generic[T]):
             )
             self._act(descriptor, bits)
             self._bound_memory()
-        if self._timer <= time.monotonic():
-            self._timer = math.inf
-            self._act(pycurl.SOCKET_TIMEOUT, 0)
+        self.send()
         self._bound_memory()
         return self._ended() + self._late()
 
@@ -197,12 +215,15 @@ class Wire(Generic[T]):
 
     def _ready(self, pause: float) -> list[tuple[int, int]]:
         """Descriptors on which something can be done, waiting for `pause` seconds at most."""
+        self._more = False
         if not self._events:  # nothing to wait for but the clock
             time.sleep(min(pause, 1.0))
             return []
-        ready: list[tuple[int, int]] = self._poll.poll(
-            None if pause == math.inf else pause if _EPOLL else pause * 1000
-        )
+        if _EPOLL:
+            ready: list[tuple[int, int]] = self._poll.poll(None if pause == math.inf else pause, _AT_ONCE)
+        else:
+            ready = self._poll.poll(None if pause == math.inf else pause * 1000)[:_AT_ONCE]
+        self._more = len(ready) == _AT_ONCE
         return ready
 
     def _bound_memory(self) -> None:
@@ -210,8 +231,8 @@ class Wire(Generic[T]):
         now = time.monotonic()
         if now < self._look_again:
             return
-        held, bound = self.buffered, self._limits.buffered
-        self._look_again = now + (_LOOK if 4 * held < bound else _LOOK_CLOSELY)
+        held, bound = self.buffered + self.unread, self._limits.buffered
+        self._look_again = now + max(_LOOK_CLOSELY, _LOOK * (1 - held / bound))
         before, self.full = self.full, held > bound
         if not before and not self.full:
             return
@@ -326,10 +347,12 @@ def parse_head(lines: list[bytes]) -> dict[str, str]:
     """What this project reads of the last response in `lines` (a 1xx may come before it), in lower case."""
     fields: dict[str, str] = {}
     for line in lines:
+        if line[:1] not in _FIRST_LETTERS:
+            continue
+        if line.startswith(b"HTTP/"):
+            fields.clear()
+            continue
         name, colon, value = line.partition(b":")
-        if not colon:
-            if line.startswith(b"HTTP/"):
-                fields.clear()
-        elif (key := name.strip().lower()) in _READ:
-            fields[key.decode()] = value.decode("latin-1").strip()
+        if colon and (key := _READ.get(name.strip().lower())):
+            fields[key] = value.decode("latin-1").strip()
     return fields

@@ -70,6 +70,10 @@ def _jpegs(kinds: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
         "thousands of passes": (scans(8, 8, 1_001), "bomb"),
         "passes over many pixels": (scans(9_000, 9_000, 60), "bomb"),
         "sequential passes": (_sequential_scans(plain, 4_000, 300), "bomb"),
+        "passes behind all pixels": (
+            plain[:-2] + _segment(0xDA, b"\1\1\0\0\x3f\0") * 20_000 + _END,
+            "corrupt",
+        ),
         "EXIF in a circle": (leading(_segment(0xE1, deep)), "ok"),
         "EXIF of gigabytes": (leading(_segment(0xE1, _ifd((0x9286, 7, 0x7FFFFFFF, 8)))), "ok"),
         "EXIF many times": (leading(*[_segment(0xE1, orientation + bytes(60_000))] * 40), "ok"),

@@ -10,6 +10,8 @@ import pytest
 
 from lakehouse.images.answers import PhotoRequest, host_of, redirect_problem, wire_url, without_credentials
 from lakehouse.images.fetch import CurlFetcher
+from lakehouse.images.wire import Limits
+from lakehouse.settings import Settings
 
 PUBLIC = "https://photos.example.org/1.jpg"
 
@@ -58,6 +60,29 @@ def test_a_slow_consumer_is_waited_for(server, settings, hasty):
     next(answers)
     assert sum(server.hits.values()) <= 4 * settings.connections
     answers.close()
+
+
+def test_the_next_request_is_sent_before_an_answer_is_looked_at(server, hasty):
+    requests = (PhotoRequest(one, server.photo_url(one)) for one in range(10))
+    answers = CurlFetcher(Settings(connections=1), hasty).fetch(requests)
+    next(answers)
+    deadline = time.monotonic() + 5
+    while sum(server.hits.values()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)  # nobody asks for the next answer
+    assert sum(server.hits.values()) >= 2
+    answers.close()
+
+
+def test_answers_that_nobody_took_count_as_memory_in_use(server, settings):
+    server.default = lambda handler: handler.reply(200, bytes(100_000))
+    requests = (PhotoRequest(one, server.photo_url(one)) for one in range(200))
+    limits = Limits(buffered=300_000)
+    answers = CurlFetcher(settings, limits).fetch(requests)
+    next(answers)
+    time.sleep(0.3)
+    # What fits, what was under way when it was full, and the two oldest that may always go on.
+    assert sum(server.hits.values()) <= 3 + settings.connections + 2
+    assert sum(1 for _ in answers) == 199
 
 
 def test_every_test_that_the_guide_names_is_there():
