@@ -144,7 +144,8 @@ class _Run:
     def answers(self, requests: Iterator[PhotoRequest]) -> Generator[Answer, None, None]:
         more = True
         while True:
-            while more and self._under_way + len(self.ready) < 2 * self.settings.connections:
+            most = 2 * self.settings.connections
+            while more and not self.wire.full and self._under_way + len(self.ready) < most:
                 request = next(requests, None)
                 if request is None:
                     more = False
@@ -154,13 +155,14 @@ class _Run:
             if self.ready:
                 # What ended gives way to the next requests before anybody looks at it.
                 self.wire.send()
-            if self.ready and not self.wire.busy:
+            if self.wire.busy:
+                until = 0.0
+            elif self.ready:
                 for _ in range(min(_AT_ONCE, len(self.ready))):
                     answer = self.ready.popleft()
                     self.wire.unread -= len(answer.body)
                     yield answer
-            if self.ready or self.wire.busy:
-                until = 0.0
+                until = 0.0  # there is room for more now
             if self._under_way:
                 for flight, exchange in self.wire.wait(until):
                     self._land(flight, exchange)

@@ -1,7 +1,7 @@
 """Transfers side by side: libcurl's multi interface on the system's selector, in the calling thread.
 
 Its own loop rather than asyncio's, so that it works the same inside a notebook, a Dagster step and a script.
-When the transfers under way hold more bytes than allowed, all but the oldest pause until those are done.
+When the transfers under way hold more bytes than allowed, all but the oldest two pause until those are done.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _USER_AGENT = "lakehouse/0.1"
 _LOOK, _LOOK_CLOSELY = 0.01, 0.001
 _EPOLL = hasattr(select, "epoll")  # elsewhere poll(), which takes the same events, and milliseconds
 _AT_ONCE = 16  # transfers that are looked after before those that ended give way to the next ones
+_STUCK = 0.2  # seconds without a byte, after which a transfer holds up no other
 _BUFFER = 64 * 1024  # bytes that are read at once; libcurl's default of 16 kB is a system call for each
 _READ = {
     name.encode(): name
@@ -97,7 +98,7 @@ class _Line(Generic[T]):
     The callbacks are C methods, so no signal handler runs in them; they are set once.
     """
 
-    __slots__ = ("chunks", "handle", "head", "paused", "signature", "started", "token", "url")
+    __slots__ = ("chunks", "got", "handle", "head", "moved", "paused", "signature", "started", "token", "url")
 
     def __init__(self, handle: pycurl.Curl, signature: Signature | None) -> None:
         self.handle, self.signature = handle, signature
@@ -109,8 +110,23 @@ class _Line(Generic[T]):
     def begin(self, token: T, url: str) -> None:
         self.token, self.url = token, url
         self.paused = False
-        self.started = time.monotonic()
+        self.started = self.moved = time.monotonic()
+        self.got = 0
         self.handle.setopt(pycurl.URL, url)
+
+    def pause(self, pause: bool) -> None:
+        """Stop or go on receiving; one that has just ended cannot, and is looked at again."""
+        if pause is not self.paused:
+            with contextlib.suppress(pycurl.error):
+                self.handle.pause(pycurl.PAUSE_RECV if pause else pycurl.PAUSE_CONT)
+                self.paused = pause
+
+    def look(self, now: float) -> bool:
+        """Whether it received anything of late, or was not allowed to."""
+        got = len(self.chunks)
+        if got != self.got or self.paused:
+            self.got, self.moved = got, now
+        return now - self.moved < _STUCK
 
     def exchange(self, code: int, message: str) -> Exchange:
         status = self.handle.getinfo(pycurl.RESPONSE_CODE) or None
@@ -141,7 +157,7 @@ class Wire(Generic[T]):
         self._active: dict[pycurl.Curl, _Line[T]] = {}  # in the order they were started
         self._idle: dict[Signature | None, list[_Line[T]]] = {}
         self._look_again = 0.0
-        self.full = False  # the transfers under way and what came of earlier ones hold more than they may
+        self._full = False  # at the last look
         self._more = False  # the last `wait` may not have looked after all that have something to read
         self.unread = 0  # bytes of ended transfers that nobody took yet
 
@@ -152,6 +168,11 @@ class Wire(Generic[T]):
     def busy(self) -> bool:
         """Whether another `wait` finds more to do at once."""
         return self._more and bool(self._active)
+
+    @property
+    def full(self) -> bool:
+        """Whether the transfers under way, and what came of earlier ones, hold more than they may."""
+        return self._full or self.unread > self._limits.buffered
 
     @property
     def buffered(self) -> int:
@@ -185,7 +206,8 @@ class Wire(Generic[T]):
         """Move bytes until something ended or the monotonic clock reads `until`; what ended."""
         silent = next((one for one in self._active.values() if not one.head), None)
         clock = silent.started + self._limits.first_byte if silent else math.inf
-        pause = max(min(until, self._timer, clock) - time.monotonic(), 0.0)
+        look = self._look_again if self._full else math.inf
+        pause = max(min(until, self._timer, clock, look) - time.monotonic(), 0.0)
         for descriptor, events in self._ready(pause):
             # An error or the end of a connection is found by reading.
             bits = (pycurl.CSELECT_OUT if events & select.POLLOUT else 0) | (
@@ -227,23 +249,23 @@ class Wire(Generic[T]):
         return ready
 
     def _bound_memory(self) -> None:
-        """Let the oldest two transfers alone until there is room for the others again."""
+        """Let only the oldest two that get on receive until there is room for the others again.
+
+        Those without a first byte hold nothing, and curl does not connect what is paused.
+        """
         now = time.monotonic()
         if now < self._look_again:
             return
         held, bound = self.buffered + self.unread, self._limits.buffered
         self._look_again = now + max(_LOOK_CLOSELY, _LOOK * (1 - held / bound))
-        before, self.full = self.full, held > bound
-        if not before and not self.full:
+        before, self._full = self._full, held > bound
+        if not before and not self._full:
             return
-        for position, line in enumerate(self._active.values()):
-            pause = self.full and position >= 2
-            if pause is line.paused:
-                continue
-            # One that is not connected yet or has just ended cannot be paused; it is looked at again.
-            with contextlib.suppress(pycurl.error):
-                line.handle.pause(pycurl.PAUSE_RECV if pause else pycurl.PAUSE_CONT)
-                line.paused = pause
+        going = 0
+        for line in self._active.values():
+            if line.head:
+                line.pause(self._full and going >= 2)
+                going += line.look(now) and not line.paused
         self._check()
 
     def _new_handle(self, signature: Signature | None) -> pycurl.Curl:
