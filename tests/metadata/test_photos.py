@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.lake import Lake
-from lakehouse.metadata import join, photos
+from lakehouse.metadata import buckets, join, photos, runs
 from lakehouse.metadata.photos import (
     NO_OBSERVATION,
     NO_TAXON,
@@ -215,10 +215,10 @@ def test_buckets_and_ranges_change_nothing(
     whole = table(lake, build(bucket))
     bucket.observers.append((9, "new", ""))  # another release of the same photos
     monkeypatch.setattr(join, "BUCKET_ROWS", 9)
-    monkeypatch.setattr(join, "_IDS", 20)
-    monkeypatch.setattr(join, "RANGE_ROWS", 6)
-    monkeypatch.setattr(join, "SLICE_ROWS", 2)
-    monkeypatch.setattr(join, "_CUT_ROWS", 10)
+    monkeypatch.setattr(buckets, "IDS", 20)
+    monkeypatch.setattr(buckets, "CUT_ROWS", 10)
+    monkeypatch.setattr(runs, "RANGE_ROWS", 6)
+    monkeypatch.setattr(runs, "SAMPLE_ROWS", 2)
     release = build(bucket)
     assert table(lake, release) == whole
     report = load_photos_report(lake, "mini", release)
