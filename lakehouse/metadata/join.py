@@ -134,7 +134,7 @@ class PhotoJoin:
     cursor
         A session on the lake, to itself.
     folder
-        A scratch folder on a local disk; it takes about four times the bytes of the raw tables.
+        A scratch folder on a local disk; it takes about twice the bytes of the raw tables.
 
     Attributes
     ----------

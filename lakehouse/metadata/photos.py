@@ -136,8 +136,9 @@ def _touched(lows: Ints, highs: Ints, intervals: Iterable[Interval]) -> Bools:
 
 
 @lru_cache(maxsize=64)
-def _footer(lake: Lake, key: str) -> tuple[pq.FileMetaData, Ints, Ints]:
-    """The footer of a file, and the least and the greatest label of each of its row groups."""
+def _footer(lake: Lake, key: str, size: int | None) -> tuple[pq.FileMetaData, Ints, Ints]:
+    """The footer of a file of a size, and the least and the greatest label of each of its row groups; a file
+    from which a photo was taken back has another size."""
     footer = pq.read_metadata(lake.reader(key))
     column = PHOTOS.get_field_index("lft")
     spreads = [footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)]
@@ -165,7 +166,7 @@ def read_photos(
     found = [pa.table([pa.nulls(0, kind) for kind in kinds.types], schema=kinds)]
     wanted = list(dict.fromkeys(["lft", *names]))
     for key in photo_keys(lake, source_name, release_id, intervals):
-        footer, lows, highs = _footer(lake, key)
+        footer, lows, highs = _footer(lake, key, lake.size(key))
         groups = np.flatnonzero(_touched(lows, highs, intervals)).tolist()
         # Words are made strings where they are wanted, and not in the whole of the row groups.
         with pq.ParquetFile(lake.reader(key), metadata=footer, read_dictionary=_WORDS) as file:

@@ -150,12 +150,14 @@ class RecordForm:
 
     def _decoded(self, name: str, codes: npt.NDArray[np.uint16]) -> pa.DictionaryArray:
         words = list(self._codes[name])
-        used = np.flatnonzero(np.bincount(codes, minlength=_NO_WORD + 1)).tolist()
-        present = sorted((words[code], code) for code in used if code != _NO_WORD)
-        place = np.zeros(_NO_WORD + 1, np.int32)
+        # Null is the number behind the last.
+        codes = np.minimum(codes, len(words))
+        used = np.flatnonzero(np.bincount(codes, minlength=len(words) + 1)).tolist()
+        present = sorted((words[code], code) for code in used if code < len(words))
+        place = np.zeros(len(words) + 1, np.int32)
         for at, (_, code) in enumerate(present):
             place[code] = at
-        valid = codes != _NO_WORD if _NO_WORD in used else None
+        valid = codes < len(words) if len(words) in used else None
         indices = array_of(pa.int32(), place[codes], valid)
         return pa.DictionaryArray.from_arrays(indices, pa.array([word for word, _ in present], pa.string()))
 

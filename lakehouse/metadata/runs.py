@@ -14,8 +14,8 @@ from lakehouse.metadata.records import Records, taken
 from lakehouse.metadata.tree import Ints
 
 # Rows of a range: what is merged at once. One row in so many is known of every run, to find its parts by.
-RANGE_ROWS = 131_072
-SAMPLE_ROWS = 1024
+RANGE_ROWS = 262_144
+SAMPLE_ROWS = 256
 
 # A place in taxon order: the row of the taxon, then the photo.
 Place = tuple[int, int]
@@ -68,6 +68,11 @@ class Rows:
         """How many of them, which are in taxon order, lie before a place."""
         return _before(self.observations["taxon_row"], self.photos["photo_id"], place)
 
+    def count_before(self, place: Place) -> int:
+        """How many of them, in whatever order they are, lie before a place."""
+        taxa = self.observations["taxon_row"]
+        return int(np.sum((taxa < place[0]) | ((taxa == place[0]) & (self.photos["photo_id"] < place[1]))))
+
     def order(self) -> Ints:
         """Their taxon order."""
         return taxon_order(self.observations["taxon_row"].astype(np.int64), self.photos["photo_id"])
@@ -95,14 +100,16 @@ class Run:
         """Taxon and photo of one row in `SAMPLE_ROWS`."""
         return self._taxa, self._photo_ids
 
+    def rows_about(self, place: Place) -> int:
+        """A number of rows among which are all that lie before a place, and few others."""
+        return min(_before(self._taxa, self._photo_ids, place) * SAMPLE_ROWS, self._length)
+
     def rows_before(self, place: Place) -> int:
         """How many of its rows lie before a place."""
-        last = _before(self._taxa, self._photo_ids, place) * SAMPLE_ROWS
-        if not last:
-            return 0
-        # The place is behind the sample before it.
-        first = last - SAMPLE_ROWS
-        near = Rows.room(min(last, self._length) - first, *self._dtypes)
+        last = self.rows_about(place)
+        # The first ones up to the last sample surely do.
+        first = max(0, last - 1) // SAMPLE_ROWS * SAMPLE_ROWS
+        near = Rows.room(last - first, *self._dtypes)
         self.read(first, near)
         return first + near.rows_before(place)
 
@@ -125,12 +132,13 @@ class Run:
 def merged(runs: Sequence[Run], further: Rows, taxa: range, size: int) -> Iterator[tuple[Rows, Ints]]:
     """The rows of a range of taxa and `further` ones, in taxon order, `size` at a time and at last what is
     left; with each row its number among the further ones (else -1)."""
-    bounds = [(taxa.start, _FIRST_PHOTO), *_bounds(runs, taxa), (taxa.stop, _FIRST_PHOTO)]
-    starts = [run.rows_before(bounds[0]) for run in runs]
+    bounds = [*_bounds(runs, taxa), (taxa.stop, _FIRST_PHOTO)]
+    starts = [run.rows_before((taxa.start, _FIRST_PHOTO)) for run in runs]
+    stops = [run.rows_before(bounds[-1]) for run in runs]
     dtypes = further.photos.dtype, further.observations.dtype
     space, numbers, held, done = Rows.room(0, *dtypes), np.empty(0, np.int64), 0, 0
-    for high in bounds[1:]:
-        ends = [run.rows_before(high) for run in runs]
+    for high in bounds:
+        ends = [min(run.rows_about(high), stop) for run, stop in zip(runs, stops, strict=True)]
         more = further.slice(done, further.rows_before(high))
         length = held + sum(ends) - sum(starts) + len(more)
         if length > len(space):
@@ -146,9 +154,11 @@ def merged(runs: Sequence[Run], further: Rows, taxa: range, size: int) -> Iterat
         space.slice(at, length).fill(more)
         numbers[at:length] = np.arange(done, done + len(more))
         starts, done = ends, done + len(more)
-        # What is held from the range before goes first by its place, too.
-        order = space.slice(0, length).order()
-        whole = length - length % size if high != bounds[-1] else length
+        found = space.slice(0, length)
+        order = found.order()
+        whole = found.count_before(high)
+        if high != bounds[-1]:
+            whole -= whole % size
         for first in range(0, whole, size):
             chosen = order[first : min(first + size, whole)]
             yield space.at(chosen), numbers[chosen]
