@@ -55,7 +55,7 @@ WORKERS = 2
 BUCKET_ROWS = 250_000
 _MOST_BUCKETS = 512
 # What the database may hold; the process has as much again as it has without any rows.
-_MEMORY = "384MB"
+_MEMORY = "256MB"
 
 _UUID = "observation_uuid"
 _OF_PHOTO = (_UUID, "photo_id", "observer_id", "extension", "license", "width", "height", "position")
