@@ -54,38 +54,43 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path(tempfile.gettempdir(), "bench-metadata"), help="folder to work in"
     )
-    parser.add_argument("--only", nargs="*", choices=[*PARTS], default=[*PARTS], help="parts to run")
+    parser.add_argument("--only", nargs="*", choices=[*PARTS], default=[*PARTS][:-1], help="parts to run")
     chosen = parser.parse_args()
     print("command:", " ".join(["python -m benchmarks.metadata", *sys.argv[1:]]))
     packages = ("duckdb", "polars", "pyarrow", "isal", "numpy")
     print("versions: python", platform.python_version(), *(f"{name} {version(name)}" for name in packages))
     chosen.work.mkdir(parents=True, exist_ok=True)
     chosen.work.chmod(0o755)
-    started = time.perf_counter()
-    dumps = _dumps(chosen)
-    print(f"dump of {chosen.photos:,} photos and {chosen.taxa:,} taxa: {time.perf_counter() - started:.0f} s")
+    dumps = Dumps(chosen.work, chosen.photos, chosen.taxa)
     for part in chosen.only:
         print(f"\n{part}")
         PARTS[part](chosen, dumps)
 
 
-def _dumps(chosen: argparse.Namespace) -> dict[str, Path]:
-    """The dumps that are not there yet: clean, its next month, a dirty one, and one four times as small."""
-    observations = round(chosen.photos / 1.924)
-    clean = Hazards(malformed=0)
-    wanted = {
-        "clean": Dump(observations, chosen.taxa, hazards=clean),
-        "month": Dump(observations, chosen.taxa, month=2, hazards=clean),
-        "quarter": Dump(observations // 4, 10_000, hazards=clean),
-        "dirty": Dump(observations // 4, 10_000, hazards=Hazards(malformed=1e-5)),
-    }
-    found = {}
-    for name, dump in wanted.items():
-        found[name] = chosen.work / f"{name}-{chosen.photos}-{chosen.taxa}"
-        if not (found[name] / "taxa.csv.gz").exists() or not (found[name] / "done").exists():
-            write_dump(found[name], dump)
-            (found[name] / "done").touch()
-    return found
+class Dumps:
+    """The dumps of a size in a folder, each made when it is first asked for."""
+
+    def __init__(self, work: Path, photos: int, taxa: int) -> None:
+        self._work, self._size = work, f"{photos}-{taxa}"
+        observations, clean = round(photos / 1.924), Hazards(malformed=0)
+        self._known = {
+            "clean": Dump(observations, taxa, hazards=clean),
+            "month": Dump(observations, taxa, month=2, hazards=clean),
+            "twice": Dump(2 * observations, taxa, hazards=clean),
+            "quarter": Dump(observations // 4, 10_000, hazards=clean),
+            "dirty": Dump(observations // 4, 10_000, hazards=Hazards(malformed=1e-5)),
+        }
+
+    def __getitem__(self, name: str) -> Path:
+        """The folder of the dump `clean`, its next `month`, one of `twice` the size, of a `quarter`, or a
+        `dirty` one."""
+        found = self._work / f"{name}-{self._size}"
+        if not (found / "done").exists():
+            started = time.perf_counter()
+            write_dump(found, self._known[name])
+            (found / "done").touch()
+            print(f"  dump {found.name}: {time.perf_counter() - started:.0f} s")
+        return found
 
 
 def _fresh(path: Path) -> Path:
@@ -93,7 +98,7 @@ def _fresh(path: Path) -> Path:
     return path
 
 
-def ingest(chosen: argparse.Namespace, dumps: dict[str, Path]) -> None:
+def ingest(chosen: argparse.Namespace, dumps: Dumps) -> None:
     """gzip'd TSV to typed Parquet."""
     file, work = dumps["clean"] / "photos.csv.gz", chosen.work
     runs: dict[str, list[Figures]] = {name: [] for name in ("decode", "ours", "duckdb", "polars")}
@@ -127,7 +132,7 @@ def ingest(chosen: argparse.Namespace, dumps: dict[str, Path]) -> None:
         print(f"  {verdict} dirty {name}: {rows:,} rows, {rejected} rejected, {blank} blank of {lines:,}")
 
 
-def lake(chosen: argparse.Namespace, dumps: dict[str, Path]) -> None:
+def lake(chosen: argparse.Namespace, dumps: Dumps) -> None:
     """Taxonomy and photo table of two months, and what the join costs."""
     root = _fresh(chosen.work / "lake")
     for number, name in enumerate(("clean", "month")):
@@ -145,7 +150,36 @@ def lake(chosen: argparse.Namespace, dumps: dict[str, Path]) -> None:
     show("wall / DuckDB with 8 GB", photos["wall"] / joined["wall"], 1.4)
 
 
-def reads(chosen: argparse.Namespace, dumps: dict[str, Path]) -> None:
+def join(chosen: argparse.Namespace, dumps: Dumps) -> None:
+    """The photo table of a dump and of one of twice the size, against DuckDB with 8 GB."""
+    runs: dict[str, list[Figures]] = {"ours": [], "duckdb": []}
+    root = _fresh(chosen.work / "join-lake")
+    _raw_and_taxa(dumps["clean"], root)
+    for _ in range(chosen.rounds):
+        for table in root.glob("tables/*/*/photos*"):
+            _fresh(table) if table.is_dir() else table.unlink()
+        runs["ours"].append(job("photos", root))
+        runs["duckdb"].append(job("duckdb_join", root, chosen.work / "joined.parquet"))
+    for name, found in runs.items():
+        wall, cpu, rss = (median(found, figure) for figure in ("wall", "cpu", "rss_mb"))
+        print(f"  {name:8} {wall:6.2f} s wall {cpu:6.2f} s CPU {rss:6.0f} MB")
+    rss = median(runs["ours"], "rss_mb")
+    show("peak memory", rss, 1024, " MB")
+    show("wall / DuckDB with 8 GB", median(runs["ours"], "wall") / median(runs["duckdb"], "wall"), 1.4)
+    _raw_and_taxa(dumps["twice"], _fresh(root))
+    twice = job("photos", root)
+    print(f"  {twice['photos']:,} photos: {twice['wall']:.2f} s wall {twice['cpu']:.2f} s CPU")
+    show("peak memory at twice the rows", twice["rss_mb"], 1024, " MB")
+    show("peak memory at twice the rows / peak memory", twice["rss_mb"] / rss, 1.1)
+    _fresh(root)
+
+
+def _raw_and_taxa(dump: Path, root: Path) -> None:
+    job("ingest", dump, root)
+    job("taxa", root)
+
+
+def reads(chosen: argparse.Namespace, dumps: Dumps) -> None:
     """Any taxon at any rank, warm (needs `lake`)."""
     unsorted = chosen.work / "unsorted.parquet"
     unsorted.unlink(missing_ok=True)
@@ -158,7 +192,7 @@ def reads(chosen: argparse.Namespace, dumps: dict[str, Path]) -> None:
             show("share of the unsorted scan", fast / slow, 1 / 20)
 
 
-def changes(chosen: argparse.Namespace, dumps: dict[str, Path]) -> None:
+def changes(chosen: argparse.Namespace, dumps: Dumps) -> None:
     """Row diff and fingerprints (needs `lake`)."""
     root = chosen.work / "lake"
     for file in root.glob("tables/*/*/changes/*"):
@@ -169,7 +203,7 @@ def changes(chosen: argparse.Namespace, dumps: dict[str, Path]) -> None:
     show("fingerprints / row diff", marks["wall"] / diff["wall"], 0.5)
 
 
-PARTS = {"ingest": ingest, "lake": lake, "reads": reads, "changes": changes}
+PARTS = {"ingest": ingest, "lake": lake, "reads": reads, "changes": changes, "join": join}
 
 if __name__ == "__main__":
     main()

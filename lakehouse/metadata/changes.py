@@ -7,9 +7,8 @@ no photo: `taxon_changes` tells of it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import duckdb
 import numpy as np
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lakehouse.errors import NotFoundError
 from lakehouse.lake import Lake
+from lakehouse.metadata.ahead import in_order
 from lakehouse.metadata.digests import digest_table
 from lakehouse.metadata.engine import RowGroups, batches, session
 from lakehouse.metadata.intervals import Interval
@@ -31,7 +31,7 @@ from lakehouse.progress import Task, task
 KINDS = ("added", "removed", "relabelled", "relicensed", "other")
 _EVERYTHING: tuple[Interval, ...] = ((-(1 << 62), 1 << 62),)
 # Row groups that are read together, and pieces that are compared at the same time.
-_GROUPS = 4
+_GROUPS = 8
 _WORKERS = 2
 # Rows that are handed to the database together.
 _HELD = 1_000_000
@@ -81,7 +81,7 @@ def diff_photos(
         for side in ("was", "now"):
             cursor.execute(f"CREATE TEMP TABLE {side} AS FROM differing")
         pieces = _pieces(_digests(lake, source_name, before), _digests(lake, source_name, after))
-        for was, now in _gathered(_in_parallel(pieces), progress):
+        for was, now in _gathered(in_order(_differing, pieces, _WORKERS), progress):
             for side, table in (("was", was), ("now", now)):
                 cursor.register("differing", table)
                 cursor.execute(f"INSERT INTO {side} FROM differing")
@@ -127,24 +127,19 @@ def _digests(
     lake: Lake, source_name: str, release: str, intervals: Iterable[Interval] = _EVERYTHING
 ) -> Iterator[pa.Table]:
     """The digests (schema `DIGESTS`, words as codes) of the files that hold these labels, in their order."""
-    with ThreadPoolExecutor(1, "read") as ahead:
-        waiting: deque[Future[pa.Table]] = deque()
-        for part in photo_keys(lake, source_name, release, intervals):
-            key = digests_key(part)
-            made = not lake.exists(key)
-            words = None if made else _WORDS
-            with pq.ParquetFile(lake.reader(part if made else key), read_dictionary=words) as file:
-                for first in range(0, file.num_row_groups, _GROUPS):
-                    groups = list(range(first, min(first + _GROUPS, file.num_row_groups)))
-                    waiting.append(ahead.submit(_read, file, groups, made))
-                    if len(waiting) > 1:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
+    for part in photo_keys(lake, source_name, release, intervals):
+        key = digests_key(part)
+        made = not lake.exists(key)
+        words = None if made else _WORDS
+        with pq.ParquetFile(lake.reader(part if made else key), read_dictionary=words) as file:
+            groups = range(file.num_row_groups)
+            together = (groups[first : first + _GROUPS] for first in groups[::_GROUPS])
+            # One thread, for a file is read by one at a time.
+            yield from in_order(partial(_read, file, made), together, 1)
 
 
-def _read(file: pq.ParquetFile, groups: list[int], made: bool) -> pa.Table:
-    table = file.read_row_groups(groups, use_threads=False)
+def _read(file: pq.ParquetFile, made: bool, groups: range) -> pa.Table:
+    table = file.read_row_groups([*groups], use_threads=False)
     # A table of an earlier version has no digests beside it.
     return (digest_table(table.cast(PHOTOS)) if made else table).combine_chunks()
 
@@ -181,18 +176,6 @@ def _rows_to(table: pa.Table, place: tuple[int, int]) -> int:
     return first + int(np.searchsorted(table["photo_id"].to_numpy()[first:last], place[1], side="right"))
 
 
-def _in_parallel(pieces: Iterator[_Piece]) -> Iterator[tuple[pa.Table, pa.Table, int]]:
-    """Of each piece the rows of either side without an equal one, and how many rows the second side had."""
-    with ThreadPoolExecutor(_WORKERS, "compare") as pool:
-        waiting: deque[Future[tuple[pa.Table, pa.Table, int]]] = deque()
-        for piece in pieces:
-            waiting.append(pool.submit(_differing, *piece))
-            if len(waiting) > _WORKERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
 def _gathered(
     found: Iterator[tuple[pa.Table, pa.Table, int]], progress: Task
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -213,8 +196,9 @@ def _joined(held: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
     return pa.concat_tables(was), pa.concat_tables(now)
 
 
-def _differing(before: pa.Table, after: pa.Table) -> tuple[pa.Table, pa.Table, int]:
-    """The rows of two runs in one order that have no equal row in the other."""
+def _differing(piece: _Piece) -> tuple[pa.Table, pa.Table, int]:
+    """Of a piece the rows of either side without an equal one, and how many rows the second side had."""
+    before, after = piece
     if not len(before) or not len(after):
         return _named(before), _named(after), len(after)
     old, new = _keys(before, after)

@@ -22,8 +22,10 @@ from lakehouse.metadata.schema import REJECTS, RawTable
 
 _UUID_TEXT = pa.binary(36)
 _UUID_PATTERN = re.compile(rb"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# Where the groups of digits are in the text, and where they go.
-_GROUPS = ((0, 8, 0), (9, 13, 8), (14, 18, 12), (19, 23, 16), (24, 36, 20))
+# The digits between the hyphens of a UUID, as numbers: a number is copied faster than so many characters.
+_DIGITS = {"names": list("abcdef"), "formats": ["u8", "u4", "u4", "u4", "u4", "u8"]}
+_IN_TEXT = np.dtype({**_DIGITS, "offsets": [0, 9, 14, 19, 24, 28], "itemsize": 36})  # type: ignore[call-overload]
+_TOGETHER = np.dtype(_DIGITS)  # type: ignore[call-overload]
 _HYPHENS = (8, 13, 18, 23)
 _BOM = b"\xef\xbb\xbf"
 # Groups this small are looked at line by line before they are halved further.
@@ -252,18 +254,18 @@ def _uuids(texts: pa.Array) -> pa.Array:
     """UUIDs from their 36-character text; raises _Refused if one is not a UUID."""
     count = len(texts)
     raw = np.frombuffer(texts.buffers()[1], dtype=np.uint8, count=36 * count, offset=36 * texts.offset)
-    characters = raw.reshape(count, 36)
-    digits = np.empty((min(count, _BLOCK), 32), np.uint8)
+    characters, in_text = raw.reshape(count, 36), raw.view(_IN_TEXT)
+    digits = np.empty(min(count, _BLOCK), _TOGETHER)
     found = []
     for first in range(0, count, _BLOCK):
-        block = characters[first : first + _BLOCK]
-        if not all((block[:, column] == ord("-")).all() for column in _HYPHENS):
+        if not all((characters[first : first + _BLOCK, at] == ord("-")).all() for at in _HYPHENS):
             raise _Refused("not a UUID")
-        # A copy of each group costs a third of gathering all digits by their indices.
-        for start, stop, at in _GROUPS:
-            digits[: len(block), at : at + stop - start] = block[:, start:stop]
+        block = in_text[first : first + _BLOCK]
+        together = digits[: len(block)]
+        for name in _TOGETHER.names or ():
+            together[name] = block[name]
         try:
-            found.append(binascii.unhexlify(digits[: len(block)].data))
+            found.append(binascii.unhexlify(together.view(np.uint8).data))
         except binascii.Error:
             raise _Refused("not a UUID") from None
     data = pa.py_buffer(b"".join(found))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
 
 import duckdb
 import numpy as np
@@ -18,9 +17,19 @@ from pydantic import BaseModel, ConfigDict
 
 from lakehouse.errors import LakeError, NotFoundError
 from lakehouse.lake import Lake
+from lakehouse.metadata.ahead import in_order, one_ahead
+from lakehouse.metadata.digests import row_digests
 from lakehouse.metadata.engine import RowGroups, session
 from lakehouse.metadata.intervals import Interval
-from lakehouse.metadata.join import NO_OBSERVATION, NO_TAXON, UNKNOWN_TAXON, PhotoJoin, bounded
+from lakehouse.metadata.join import (
+    CODED,
+    NO_OBSERVATION,
+    NO_TAXON,
+    UNKNOWN_TAXON,
+    WORKERS,
+    PhotoJoin,
+    bounded,
+)
 from lakehouse.metadata.schema import (
     DIGESTS,
     DIGESTS_ENCODING,
@@ -127,8 +136,9 @@ def _touched(lows: Ints, highs: Ints, intervals: Iterable[Interval]) -> Bools:
 
 
 @lru_cache(maxsize=64)
-def _footer(lake: Lake, key: str) -> tuple[pq.FileMetaData, Ints, Ints]:
-    """The footer of a file, and the least and the greatest label of each of its row groups."""
+def _footer(lake: Lake, key: str, size: int | None) -> tuple[pq.FileMetaData, Ints, Ints]:
+    """The footer of a file of a size, and the least and the greatest label of each of its row groups; a file
+    from which a photo was taken back has another size."""
     footer = pq.read_metadata(lake.reader(key))
     column = PHOTOS.get_field_index("lft")
     spreads = [footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)]
@@ -156,7 +166,7 @@ def read_photos(
     found = [pa.table([pa.nulls(0, kind) for kind in kinds.types], schema=kinds)]
     wanted = list(dict.fromkeys(["lft", *names]))
     for key in photo_keys(lake, source_name, release_id, intervals):
-        footer, lows, highs = _footer(lake, key)
+        footer, lows, highs = _footer(lake, key, lake.size(key))
         groups = np.flatnonzero(_touched(lows, highs, intervals)).tolist()
         # Words are made strings where they are wanted, and not in the whole of the row groups.
         with pq.ParquetFile(lake.reader(key), metadata=footer, read_dictionary=_WORDS) as file:
@@ -185,8 +195,12 @@ def build_photos(
         return load_photos_report(lake, source_name, release_id)
     except NotFoundError:
         pass
-    with session(lake, connection) as cursor, bounded(cursor), lake.scratch() as folder:
-        join = PhotoJoin(cursor, lake, source_name, release_id, folder)
+    with (
+        session(lake, connection) as cursor,
+        bounded(cursor),
+        lake.scratch() as folder,
+        closing(PhotoJoin(cursor, lake, source_name, release_id, folder)) as join,
+    ):
         with task("Joining photos", join.raw_rows, "rows") as progress:
             join.run(progress)
         with task("Sorting photos", join.raw_rows, "rows") as progress:
@@ -195,12 +209,12 @@ def build_photos(
         source=source_name,
         release_id=release_id,
         raw_rows=join.raw_rows,
-        photos=written.photos,
+        photos=sum(part.rows for part in written.parts),
         duplicates=join.duplicates,
         shared_extra=join.shared_extra,
         rejected=dict(sorted(written.rejected.items())),
-        shared=written.shared,
-        disagreeing=written.disagreeing,
+        shared=sum(part.shared for part in written.parts),
+        disagreeing=sum(part.disagreeing for part in written.parts),
         files=len(written.parts),
     )
     found = sum(report.accounting().values())
@@ -221,13 +235,22 @@ def _report_key(source_name: str, release_id: str) -> str:
 
 
 @dataclass(slots=True)
-class _Written:
-    """What passed by while the table was written; `parts` are rows of `PHOTOS_INDEX`."""
+class _Part:
+    """What passed by while a file was written."""
 
-    parts: list[dict[str, str | int]] = field(default_factory=list)
-    photos: int = 0
+    file: str
+    lft_min: int = 0
+    lft_max: int = 0
+    rows: int = 0
     shared: int = 0
     disagreeing: int = 0
+
+
+@dataclass(slots=True)
+class _Written:
+    """The files of the table, and how many rows were rejected by each rule."""
+
+    parts: list[_Part] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
 
@@ -240,54 +263,41 @@ def _write(lake: Lake, source_name: str, release_id: str, join: PhotoJoin, progr
             rejects.append(table)
             written.rejected.update(table["rule"].to_pylist())
         rejects.finish()
-    photos = _counted(join.sorted(), written, progress)
-    for number, tables in groupby(_numbered(photos), key=itemgetter(0)):
-        file = f"part-{number:05}.parquet"
-        key = photos_key(source_name, release_id, file)
-        part: dict[str, str | int] = {"file": file, "rows": 0}
-        with (
-            lake.parquet_writer(key, PHOTOS, **PHOTOS_ENCODING) as target,
-            lake.parquet_writer(digests_key(key), DIGESTS, **DIGESTS_ENCODING) as beside,
-        ):
-            groups, digests = RowGroups(target, PHOTOS_GROUP), RowGroups(beside)
-            for _, table in tables:
-                part.setdefault("lft_min", table["lft"][0].as_py())
-                part |= {"lft_max": table["lft"][-1].as_py(), "rows": int(part["rows"]) + len(table)}
-                groups.append(table.select(PHOTOS.names))
-                digests.append(table.select(DIGESTS.names).cast(DIGESTS))
-            groups.finish()
-            digests.finish()
+
+    def write(numbered: tuple[int, range]) -> _Part:
+        number, taxa = numbered
+        key = photos_key(source_name, release_id, f"part-{number:05}.parquet")
+        return _write_part(lake, key, join.sorted(taxa, PHOTOS_GROUP))
+
+    for part in in_order(write, enumerate(join.files(FILE_ROWS)), WORKERS):
         written.parts.append(part)
+        progress.advance(part.rows)
+    index = [
+        {"file": part.file, "lft_min": part.lft_min, "lft_max": part.lft_max, "rows": part.rows}
+        for part in written.parts
+    ]
     with lake.parquet_writer(photos_key(source_name, release_id, "index.parquet"), PHOTOS_INDEX) as writer:
-        writer.write_table(pa.Table.from_pylist(written.parts, schema=PHOTOS_INDEX))
+        writer.write_table(pa.Table.from_pylist(index, schema=PHOTOS_INDEX))
     return written
 
 
-def _counted(photos: Iterator[pa.Table], written: _Written, progress: Task) -> Iterator[pa.Table]:
-    """The photos, counted as they pass."""
-    for table in photos:
-        progress.advance(len(table))
-        written.photos += len(table)
-        written.shared += len(table) - table["other_observations"].null_count
-        written.disagreeing += pc.sum(table["taxa_disagree"]).as_py() or 0
-        yield table
-
-
-def _numbered(photos: Iterator[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
-    """Sorted photos with the number of the file they go to: about `FILE_ROWS` each, a taxon never in two."""
-    number, rows, last = 0, 0, 0
-    for table in photos:
-        while len(table):
-            labels = table["lft"].to_numpy()
-            full = rows >= FILE_ROWS
-            take = (
-                int(np.searchsorted(labels, last, side="right"))
-                if full
-                else min(len(labels), FILE_ROWS - rows)
-            )
-            if take:
-                yield number, table.slice(0, take)
-                rows, last = rows + take, int(labels[take - 1])
-                table = table.slice(take)
-            else:
-                number, rows = number + 1, 0
+def _write_part(lake: Lake, key: str, photos: Iterator[pa.Table]) -> _Part:
+    """Write a file of photos, a row group each table, and their digests beside them."""
+    part = _Part(key.rsplit("/", 1)[-1])
+    digests = pa.schema(
+        CODED.field(name) if name in CODED.names else DIGESTS.field(name) for name in DIGESTS.names
+    )
+    with (
+        lake.parquet_writer(key, CODED, **PHOTOS_ENCODING) as target,
+        lake.parquet_writer(digests_key(key), digests, **DIGESTS_ENCODING) as beside,
+    ):
+        for table, digest in one_ahead((table, row_digests(table)) for table in photos):
+            target.write_table(table)
+            beside.write_table(pa.table([*table.select(DIGESTS.names[:-1]).columns, digest], schema=digests))
+            labels = table["lft"].chunk(0).dictionary
+            part.lft_min = part.lft_min if part.rows else labels[0].as_py()
+            part.lft_max = labels[-1].as_py()
+            part.rows += len(table)
+            part.shared += len(table) - table["other_observations"].null_count
+            part.disagreeing += pc.sum(table["taxa_disagree"]).as_py()
+    return part

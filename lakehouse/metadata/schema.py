@@ -87,15 +87,19 @@ def _raw(
     ids: Iterable[str],
     older: Iterable[int] = (),
     optional: bool = False,
+    unpacked: Iterable[str] = (),
 ) -> RawTable:
     headers = tuple(tuple(schema.names[:count]) for count in (len(schema), *older))
     # A UUID repeats as a whole or not at all, which the fastest level finds as well.
-    levels = {field.name: -5 if field.type == pa.uuid() else 1 for field in schema}
-    # Raw tables are read whole: nothing would be skipped by statistics.
+    levels = {
+        field.name: -5 if field.type == pa.uuid() else 1 for field in schema if field.name not in unpacked
+    }
+    # Raw tables are read whole: nothing would be skipped by statistics or pages.
     speed = {
-        "compression": dict.fromkeys(levels, "zstd"),
+        "compression": {field.name: "zstd" if field.name in levels else "none" for field in schema},
         "compression_level": levels,
         "write_statistics": False,
+        "max_rows_per_page": 1 << 30,
     }
     return RawTable(name, schema, headers, {**parquet_encoding(words, ids), **speed}, optional)
 
@@ -124,6 +128,8 @@ RAW_TABLES: dict[str, RawTable] = {
             PHOTOS_RAW,
             ["extension", "license", "width", "height"],
             ["photo_id", "position"],
+            # One is random, of the other little is left.
+            unpacked=["photo_uuid", "photo_id"],
         ),
         _raw("taxa", TAXA_RAW, ["rank", "rank_level"], ["taxon_id"]),
         # Since August 2025.

@@ -77,17 +77,44 @@ def build_tree(taxon_ids: Ints, ancestry: pl.Series) -> Tree:
     return Tree(taxon_ids, parents, levels, orphans, ungrafted, stale, circular | itself)
 
 
+class IdTable:
+    """A table of where each id is, for ids that many are looked up of.
+
+    Parameters
+    ----------
+    sorted_ids
+        Rising and without repetition.
+    """
+
+    def __init__(self, sorted_ids: Ints) -> None:
+        self._sorted_ids, self._table = sorted_ids, np.empty(0, np.int32)
+        if not len(sorted_ids):
+            return
+        self._first, self._last = int(sorted_ids[0]), int(sorted_ids[-1])
+        if self._last - self._first < _DENSE * len(sorted_ids):
+            # The last one stands for all that are not between.
+            self._table = np.full(self._last - self._first + 2, -1, np.int32)
+            self._table[sorted_ids - self._first] = np.arange(len(sorted_ids), dtype=np.int32)
+
+    def positions(self, wanted: npt.NDArray[np.integer]) -> Ints:
+        """As `positions` says."""
+        if not len(self._table):
+            return _searched(self._sorted_ids, wanted)
+        inside = (wanted >= self._first) & (wanted <= self._last)
+        return self._table[np.where(inside, wanted - self._first, -1)].astype(np.int64)
+
+
 def positions(sorted_ids: Ints, wanted: npt.NDArray[np.integer]) -> Ints:
     """The index in `sorted_ids` of each id of `wanted`, -1 where it is absent."""
+    if len(wanted) > len(sorted_ids) // 8:
+        # A table of all ids between costs less than a search for each.
+        return IdTable(sorted_ids).positions(wanted)
+    return _searched(sorted_ids, wanted)
+
+
+def _searched(sorted_ids: Ints, wanted: npt.NDArray[np.integer]) -> Ints:
     if not len(sorted_ids):
         return np.full(len(wanted), -1, np.int64)
-    first, last = int(sorted_ids[0]), int(sorted_ids[-1])
-    if len(wanted) > len(sorted_ids) // 8 and last - first < _DENSE * len(sorted_ids):
-        # A table of all ids between costs less than a search for each.
-        table = np.full(last - first + 2, -1, np.int32)
-        table[sorted_ids - first] = np.arange(len(sorted_ids), dtype=np.int32)
-        inside = (wanted >= first) & (wanted <= last)
-        return table[np.where(inside, wanted - first, -1)].astype(np.int64)
     found = np.searchsorted(sorted_ids, wanted)
     found[found == len(sorted_ids)] = 0
     return np.where(sorted_ids[found] == wanted, found, -1).astype(np.int64)

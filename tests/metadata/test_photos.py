@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.lake import Lake
-from lakehouse.metadata import join, photos
+from lakehouse.metadata import buckets, join, photos, runs
 from lakehouse.metadata.photos import (
     NO_OBSERVATION,
     NO_TAXON,
@@ -205,6 +205,18 @@ def test_photos_of_a_subtree_are_read_alone(lake: Lake, bucket: Bucket, build: B
     assert len(read_photos(lake, "mini", release, [(0, 0)], ["photo_id"])) == 0
 
 
+def test_a_table_that_lost_a_photo_is_read_as_it_is(lake: Lake, bucket: Bucket, build: Build) -> None:
+    bucket.observe(1, 102)
+    for number in range(1, 6):
+        bucket.photograph(number, 1)
+    release = build(bucket)
+    everything = [(0, 1 << 62)]
+    whole = read_photos(lake, "mini", release, everything)
+    with lake.parquet_writer(photos_key("mini", release, "part-00000.parquet"), PHOTOS) as writer:
+        writer.write_table(whole.slice(1))
+    assert read_photos(lake, "mini", release, everything)["photo_id"].to_pylist() == [2, 3, 4, 5]
+
+
 def test_buckets_and_ranges_change_nothing(
     lake: Lake, bucket: Bucket, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,10 +227,10 @@ def test_buckets_and_ranges_change_nothing(
     whole = table(lake, build(bucket))
     bucket.observers.append((9, "new", ""))  # another release of the same photos
     monkeypatch.setattr(join, "BUCKET_ROWS", 9)
-    monkeypatch.setattr(join, "_IDS", 20)
-    monkeypatch.setattr(join, "RANGE_ROWS", 6)
-    monkeypatch.setattr(join, "SLICE_ROWS", 2)
-    monkeypatch.setattr(join, "_CUT_ROWS", 10)
+    monkeypatch.setattr(buckets, "IDS", 20)
+    monkeypatch.setattr(buckets, "CUT_ROWS", 10)
+    monkeypatch.setattr(runs, "RANGE_ROWS", 6)
+    monkeypatch.setattr(runs, "SAMPLE_ROWS", 2)
     release = build(bucket)
     assert table(lake, release) == whole
     report = load_photos_report(lake, "mini", release)
