@@ -82,17 +82,16 @@ def store_photos(
         abort_abandoned(lake)
         _SWEPT.add(lake.root)
     settings = settings or lake.settings
-    wanted = _wanted(lake, photos)
     ledger = Ledger(lake)
-    known = ledger.outcomes(source_name, image.slug, wanted["photo_id"]).select(_KNOWN)
-    found = wanted.join(known, on="photo_id", how="left", maintain_order="left")
-    tally, running = Tally(requested=wanted.height), dict[int, Tally]()
-    settled = found.filter(pl.col("outcome").is_not_null() & (pl.col("outcome") != Outcome.FAILED.value))
-    tally.add_known(settled)
+    found = _found(lake, ledger, source_name, image, photos)
+    tally, running = Tally(requested=found.height), dict[int, Tally]()
+    tally.add_known(
+        found.filter(pl.col("outcome").is_not_null() & (pl.col("outcome") != Outcome.FAILED.value))
+    )
     slices = [*_slices(found)]
     most = max(1, min(len(slices), settings.connections // _LEAST_CONNECTIONS))
     with (
-        task("photos", wanted.height, "photo") as shown,
+        task("photos", found.height, "photo") as shown,
         closing(Pulse(shown, tally, running)) as pulse,
         opened_engine("inline" if fetcher else settings.engine, most) as engine,
     ):
@@ -180,6 +179,15 @@ def _submit(
     return engine.submit(partial(build_shard, fetcher=fetcher), one, tell)
 
 
+def _found(
+    lake: Lake, ledger: Ledger, source_name: str, image: ImageSpec, photos: pl.DataFrame | pa.Table
+) -> pl.DataFrame:
+    """The photos with what the ledger says of them, null where it says nothing."""
+    wanted = _wanted(lake, photos)
+    known = ledger.outcomes(source_name, image.slug, wanted["photo_id"]).select(_KNOWN)
+    return wanted.join(known, on="photo_id", how="left", maintain_order="left")
+
+
 def _wanted(lake: Lake, photos: pl.DataFrame | pa.Table) -> pl.DataFrame:
     frame = pl.DataFrame(photos) if isinstance(photos, pa.Table) else photos
     wanted = frame.select(pl.col("photo_id").cast(pl.Int64), pl.col("url").cast(pl.String))
@@ -188,7 +196,10 @@ def _wanted(lake: Lake, photos: pl.DataFrame | pa.Table) -> pl.DataFrame:
         raise SourceError(
             f"{missing} photos have no id or no URL; leave them out of the source's photo table"
         )
-    distinct = wanted.sort("photo_id", "url").unique("photo_id", keep="first", maintain_order=True)
+    distinct = wanted
+    # As a selection has them; any other table is copied.
+    if not (wanted["photo_id"].diff().drop_nulls() > 0).all():
+        distinct = wanted.sort("photo_id", "url").unique("photo_id", keep="first", maintain_order=True)
     tombstones = load_tombstones(lake)
     if not tombstones:
         return distinct

@@ -142,9 +142,10 @@ class _Run:
         self.s3.close()
 
     def answers(self, requests: Iterator[PhotoRequest]) -> Generator[Answer, None, None]:
+        # More than are asked for at a time, so that whatever ends is followed at once.
+        most = self.settings.connections + max(_AT_ONCE, self.settings.connections // 2)
         more = True
         while True:
-            most = 2 * self.settings.connections
             while more and not self.wire.full and self._under_way + len(self.ready) < most:
                 request = next(requests, None)
                 if request is None:
