@@ -110,6 +110,7 @@ def store_photos(
         )
         for result in _results(engine, tasks, fetcher, running, pulse):
             ledger.record(result.rows)
+            pa.default_memory_pool().release_unused()  # which the next shard's images need more than Arrow
             tally.merge(result.tally)
             pulse.beat()
     return tally.report(time.monotonic() - began)

@@ -26,7 +26,7 @@ from lakehouse.images.schema import INDEX, INDEX_ENCODING, Rows
 from lakehouse.images.validate import ImageFacts
 from lakehouse.lake import Lake
 
-HELD = 10 * 1024 * 1024  # bytes of images that wait for their turn in memory
+HELD = 16 * 1024 * 1024  # bytes of images that wait for their turn in memory
 
 _ARCHIVE = "shard.tar"
 

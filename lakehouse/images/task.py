@@ -77,6 +77,7 @@ def build_shard(task: ShardTask, tell: Tell, fetcher: Fetcher | None = None) -> 
     if shard:
         work.tally.shards.append(shard.sha256)
         rows = in_shard(rows, shard.sha256)
+    pa.default_memory_pool().release_unused()
     return ShardResult(rows, work.tally)
 
 
