@@ -25,6 +25,21 @@ CUT_ROWS = 250_000
 # Photo ids that are looked at together, and those of several rows that are believed: they are held in memory.
 IDS = 4_000_000
 _MOST_REPEATED = 20_000_000
+_OPEN_OTHERWISE = 256
+
+
+def allow_open_files(count: int) -> None:
+    """Let this process have so many files open beside those it has, where the system lets it decide (macOS
+    begins with 256)."""
+    try:
+        import resource
+    except ImportError:  # not on Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OPEN_OTHERWISE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Buckets:

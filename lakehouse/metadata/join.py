@@ -28,6 +28,7 @@ from lakehouse.metadata.ahead import in_order
 from lakehouse.metadata.buckets import (
     Buckets,
     Members,
+    allow_open_files,
     find,
     id_buckets,
     mixed,
@@ -232,6 +233,7 @@ class PhotoJoin:
         """The photos in their buckets, and the ids of those that have several rows."""
         buckets = Buckets(self._folder, "photos", self._photo.dtype, self._buckets)
         ids = id_buckets(self._folder, self.raw_rows)
+        allow_open_files(buckets.count + ids.count)
 
         def divided(rows: pa.Table) -> list[list[np.ndarray]]:
             records = self._photo.pack(rows)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lakehouse.errors import LakeError
 from lakehouse.metadata import buckets
-from lakehouse.metadata.buckets import Buckets, Members, find, repeated, spread
+from lakehouse.metadata.buckets import Buckets, Members, allow_open_files, find, repeated, spread
 
 IDS = st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(0, 50), max_size=40)
 
@@ -26,6 +26,17 @@ def divided(folder: Path, ids: list[int], count: int) -> Buckets:
             some = array(ids[at : at + 7])
             files.append(files.divided(some, spread(some)))
     return files
+
+
+def test_more_files_may_be_open_where_the_system_begins_with_few() -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        allow_open_files(600)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 600
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_each_row_is_in_one_bucket_in_order(tmp_path: Path) -> None:
