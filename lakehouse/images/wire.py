@@ -27,7 +27,9 @@ _USER_AGENT = "lakehouse/0.1"
 _LOOK, _LOOK_CLOSELY = 0.01, 0.001
 _EPOLL = hasattr(select, "epoll")  # elsewhere poll(), which takes the same events, and milliseconds
 _AT_ONCE = 16  # transfers that are looked after before those that ended give way to the next ones
-_STUCK = 0.2  # seconds without a byte, after which a transfer holds up no other
+# Seconds without a byte, after which a transfer holds up no other while memory is scarce, and for how long.
+_STUCK, _REST = 0.2, 1.0
+_AT_MOST = 1024 * 1024  # bytes that one look after a transfer brings, nearly always
 _BUFFER = 64 * 1024  # bytes that are read at once; libcurl's default of 16 kB is a system call for each
 _READ = {
     name.encode(): name
@@ -98,7 +100,19 @@ class _Line(Generic[T]):
     The callbacks are C methods, so no signal handler runs in them; they are set once.
     """
 
-    __slots__ = ("chunks", "got", "handle", "head", "moved", "paused", "signature", "started", "token", "url")
+    __slots__ = (
+        "chunks",
+        "got",
+        "handle",
+        "head",
+        "moved",
+        "paused",
+        "rests",
+        "signature",
+        "started",
+        "token",
+        "url",
+    )
 
     def __init__(self, handle: pycurl.Curl, signature: Signature | None) -> None:
         self.handle, self.signature = handle, signature
@@ -111,22 +125,26 @@ class _Line(Generic[T]):
         self.token, self.url = token, url
         self.paused = False
         self.started = self.moved = time.monotonic()
-        self.got = 0
+        self.got, self.rests = 0, 0.0
         self.handle.setopt(pycurl.URL, url)
 
-    def pause(self, pause: bool) -> None:
+    def pause(self, pause: bool, now: float) -> None:
         """Stop or go on receiving; one that has just ended cannot, and is looked at again."""
         if pause is not self.paused:
             with contextlib.suppress(pycurl.error):
                 self.handle.pause(pycurl.PAUSE_RECV if pause else pycurl.PAUSE_CONT)
-                self.paused = pause
+                self.paused, self.moved = pause, now
 
-    def look(self, now: float) -> bool:
-        """Whether it received anything of late, or was not allowed to."""
-        got = len(self.chunks)
-        if got != self.got or self.paused:
+    def is_stuck(self, now: float) -> bool:
+        """Whether nothing came of late, and others should have its turn for a while."""
+        if self.paused:
+            return now < self.rests
+        if (got := len(self.chunks)) != self.got:
             self.got, self.moved = got, now
-        return now - self.moved < _STUCK
+        if now - self.moved < _STUCK:
+            return False
+        self.rests = now + _REST
+        return True
 
     def exchange(self, code: int, message: str) -> Exchange:
         status = self.handle.getinfo(pycurl.RESPONSE_CODE) or None
@@ -156,8 +174,8 @@ class Wire(Generic[T]):
         self._broken: BaseException | None = None
         self._active: dict[pycurl.Curl, _Line[T]] = {}  # in the order they were started
         self._idle: dict[Signature | None, list[_Line[T]]] = {}
-        self._look_again = 0.0
-        self._full = False  # at the last look
+        self._look_again, self._reads_left = 0.0, 0
+        self._full = self._waiting = False  # at the last look: no room, some are paused
         self._more = False  # the last `wait` may not have looked after all that have something to read
         self.unread = 0  # bytes of ended transfers that nobody took yet
 
@@ -206,7 +224,7 @@ class Wire(Generic[T]):
         """Move bytes until something ended or the monotonic clock reads `until`; what ended."""
         silent = next((one for one in self._active.values() if not one.head), None)
         clock = silent.started + self._limits.first_byte if silent else math.inf
-        look = self._look_again if self._full else math.inf
+        look = self._look_again if self._waiting else math.inf
         pause = max(min(until, self._timer, clock, look) - time.monotonic(), 0.0)
         for descriptor, events in self._ready(pause):
             # An error or the end of a connection is found by reading.
@@ -249,23 +267,34 @@ class Wire(Generic[T]):
         return ready
 
     def _bound_memory(self) -> None:
-        """Let only the oldest two that get on receive until there is room for the others again.
+        """Let only the oldest two that get on receive until there is room for the others again; beyond twice
+        the bound the oldest two, whether they get on or not.
 
         Those without a first byte hold nothing, and curl does not connect what is paused.
         """
         now = time.monotonic()
-        if now < self._look_again:
+        self._reads_left -= 1
+        if now < self._look_again and self._reads_left > 0:
             return
         held, bound = self.buffered + self.unread, self._limits.buffered
         self._look_again = now + max(_LOOK_CLOSELY, _LOOK * (1 - held / bound))
-        before, self._full = self._full, held > bound
-        if not before and not self._full:
+        self._reads_left = max(1, (bound - held) // _AT_MOST)
+        self._full = held > bound
+        if not self._full and not self._waiting:
             return
-        going = 0
+        going = resumed = 0
+        self._waiting = False
         for line in self._active.values():
-            if line.head:
-                line.pause(self._full and going >= 2)
-                going += line.look(now) and not line.paused
+            if not line.head:
+                continue
+            may_go = not self._full or (going < 2 and (held > 2 * bound or not line.is_stuck(now)))
+            if line.paused and may_go:
+                # All that the system received meanwhile comes at once, some megabytes of each.
+                may_go = resumed < 2
+                resumed += may_go
+            line.pause(not may_go, now)
+            going += may_go
+            self._waiting |= line.paused
         self._check()
 
     def _new_handle(self, signature: Signature | None) -> pycurl.Curl:
