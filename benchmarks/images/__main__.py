@@ -171,7 +171,7 @@ class Bench:
         environment = {
             **os.environ,
             "PYTHONPATH": str(HERE.parents[1]),
-            "SSL_CERT_FILE": str(self.origin.certificate),
+            "SSL_CERT_FILE": str(self.origin.authorities),
             "NO_ALBUMENTATIONS_UPDATE": "1",
             "WANDB_MODE": "disabled",
         }

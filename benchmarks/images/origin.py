@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import certifi
+
 _MODULES = Path("/usr/lib/nginx/modules")
 # Name of a server: its port, TLS, and what it does before it answers.
 _SLEEP = "ngx.sleep(0.05)"
@@ -34,13 +36,21 @@ _SERVERS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A running origin; `certificate` is what https clients must trust."""
+    """A running origin; `authorities` is what https clients must trust.
+
+    The origin's certificate stands among the usual authorities there: reading them costs a client what it
+    costs its user, who has more than one.
+    """
 
     folder: Path
 
     @property
     def certificate(self) -> Path:
         return self.folder / "origin.pem"
+
+    @property
+    def authorities(self) -> Path:
+        return self.folder / "authorities.pem"
 
     def url(self, server: str) -> str:
         """The address of one of the servers."""
@@ -121,7 +131,7 @@ http {{
 
 
 def _certify(origin: Origin) -> None:
-    if origin.certificate.exists():
+    if origin.authorities.exists():
         return
     subprocess.run(
         [
@@ -132,6 +142,7 @@ def _certify(origin: Origin) -> None:
         check=True,
         capture_output=True,
     )
+    origin.authorities.write_text(certifi.contents() + "\n" + origin.certificate.read_text())
 
 
 def _wait(port: int) -> None:
