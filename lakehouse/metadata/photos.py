@@ -33,6 +33,7 @@ from lakehouse.metadata.join import (
 from lakehouse.metadata.schema import (
     DIGESTS,
     DIGESTS_ENCODING,
+    DIGESTS_GROUP,
     PHOTOS,
     PHOTOS_ENCODING,
     PHOTOS_GROUP,
@@ -120,11 +121,18 @@ def photo_files(lake: Lake, source_name: str, release_id: str, intervals: Iterab
 
 def photo_keys(lake: Lake, source_name: str, release_id: str, intervals: Iterable[Interval]) -> list[str]:
     """Keys of the files that hold photos of these label ranges, in order."""
-    index = lake.read_table(photos_key(source_name, release_id, "index.parquet"))
-    hit = _touched(index["lft_min"].to_numpy(), index["lft_max"].to_numpy(), intervals)
-    return [
-        photos_key(source_name, release_id, name) for name in index["file"].filter(pa.array(hit)).to_pylist()
-    ]
+    key = photos_key(source_name, release_id, "index.parquet")
+    files, lows, highs = _index(lake, key, lake.size(key))
+    return [files[number] for number in np.flatnonzero(_touched(lows, highs, intervals))]
+
+
+@lru_cache(maxsize=64)
+def _index(lake: Lake, key: str, size: int | None) -> tuple[list[str], Ints, Ints]:
+    """Keys of a table's files, and the least and the greatest label of each; taking photos back changes
+    neither."""
+    index = lake.read_table(key)
+    files = [f"{key.removesuffix('index.parquet')}{name}" for name in index["file"].to_pylist()]
+    return files, index["lft_min"].to_numpy(), index["lft_max"].to_numpy()
 
 
 def _touched(lows: Ints, highs: Ints, intervals: Iterable[Interval]) -> Bools:
@@ -135,7 +143,7 @@ def _touched(lows: Ints, highs: Ints, intervals: Iterable[Interval]) -> Bools:
     return hit
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # of 14 MB at most
 def _footer(lake: Lake, key: str, size: int | None) -> tuple[pq.FileMetaData, Ints, Ints]:
     """The footer of a file of a size, and the least and the greatest label of each of its row groups; a file
     from which a photo was taken back has another size."""
@@ -267,7 +275,7 @@ def _write(lake: Lake, source_name: str, release_id: str, join: PhotoJoin, progr
     def write(numbered: tuple[int, range]) -> _Part:
         number, taxa = numbered
         key = photos_key(source_name, release_id, f"part-{number:05}.parquet")
-        return _write_part(lake, key, join.sorted(taxa, PHOTOS_GROUP))
+        return _write_part(lake, key, join.sorted(taxa, DIGESTS_GROUP))
 
     for part in in_order(write, enumerate(join.files(FILE_ROWS)), WORKERS):
         written.parts.append(part)
@@ -282,7 +290,7 @@ def _write(lake: Lake, source_name: str, release_id: str, join: PhotoJoin, progr
 
 
 def _write_part(lake: Lake, key: str, photos: Iterator[pa.Table]) -> _Part:
-    """Write a file of photos, a row group each table, and their digests beside them."""
+    """Write a file of photos from tables of whole row groups, and their digests beside them."""
     part = _Part(key.rsplit("/", 1)[-1])
     digests = pa.schema(
         CODED.field(name) if name in CODED.names else DIGESTS.field(name) for name in DIGESTS.names
@@ -292,7 +300,7 @@ def _write_part(lake: Lake, key: str, photos: Iterator[pa.Table]) -> _Part:
         lake.parquet_writer(digests_key(key), digests, **DIGESTS_ENCODING) as beside,
     ):
         for table, digest in one_ahead((table, row_digests(table)) for table in photos):
-            target.write_table(table)
+            target.write_table(table, row_group_size=PHOTOS_GROUP)
             beside.write_table(pa.table([*table.select(DIGESTS.names[:-1]).columns, digest], schema=digests))
             labels = table["lft"].chunk(0).dictionary
             part.lft_min = part.lft_min if part.rows else labels[0].as_py()

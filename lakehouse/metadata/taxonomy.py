@@ -18,7 +18,7 @@ from lakehouse.metadata.ingest import list_releases, raw_table_key
 from lakehouse.metadata.intervals import Interval, Labels, assign_intervals
 from lakehouse.metadata.schema import TAXA_COLUMNS, parquet_encoding, rank_columns, taxa_schema
 from lakehouse.metadata.spelling import close_names
-from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_with, positions
+from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_with, positions, stable_order
 
 # The one taxon that is a root by right; any other without a path is not grafted to the tree.
 _ROOT_RANK = "stateofmatter"
@@ -67,7 +67,9 @@ def build_taxa(lake: Lake, source_name: str, release_id: str) -> TaxaReport:
     except NotFoundError:
         raw = pl.read_parquet(lake.get(raw_table_key(source_name, release_id, "taxa")))
     all_ids = raw["taxon_id"].to_numpy().astype(np.int64)
-    taxon_ids, rows = np.unique(all_ids, return_index=True)
+    rows = stable_order(all_ids)
+    rows = rows[np.r_[True, np.diff(all_ids[rows]) > 0][: len(rows)]]
+    taxon_ids = all_ids[rows]
     in_order = len(rows) == len(all_ids) and bool((rows[1:] > rows[:-1]).all())
     tree = build_tree(taxon_ids, raw["ancestry"] if in_order else raw["ancestry"].gather(rows))
     previous = _previous_labels(lake, source_name, release_id)
@@ -146,13 +148,19 @@ class _Ordered:
         place[order] = np.arange(len(order))
         parents = tree.parents[order]
         lft, rgt = lft[order], rgt[order]
+        ends = np.arange(1, len(order) + 1)
+        # Nearly all have nothing below them.
+        is_inner = np.zeros(len(order), np.bool_)
+        is_inner[parents[parents >= 0]] = True
+        inner = place[is_inner]
+        ends[inner] = np.searchsorted(lft, rgt[inner])
         return cls(
             tree.taxon_ids[order],
             np.where(parents >= 0, place[parents], -1),
             tree.depths[order],
             lft,
             rgt,
-            np.searchsorted(lft, rgt),
+            ends,
         )
 
 
@@ -407,7 +415,7 @@ class Taxonomy:
 
     @cached_property
     def _children(self) -> Ints:
-        return np.argsort(self.parents, kind="stable")
+        return stable_order(self.parents)
 
     @cached_property
     def _children_of(self) -> Ints:

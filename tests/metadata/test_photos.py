@@ -14,6 +14,7 @@ from lakehouse.metadata.photos import (
     NO_TAXON,
     UNKNOWN_TAXON,
     build_photos,
+    digests_key,
     load_photos_report,
     photo_files,
     photos_key,
@@ -203,6 +204,31 @@ def test_photos_of_a_subtree_are_read_alone(lake: Lake, bucket: Bucket, build: B
         assert sorted(found["photo_id"].to_pylist()) == expected
         assert found.schema.equals(PHOTOS)
     assert len(read_photos(lake, "mini", release, [(0, 0)], ["photo_id"])) == 0
+
+
+def test_a_row_group_tells_of_its_own_labels_and_no_other(
+    lake: Lake, bucket: Bucket, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photos, "PHOTOS_GROUP", 4)
+    monkeypatch.setattr(photos, "DIGESTS_GROUP", 8)
+    for number in range(1, 31):
+        bucket.observe(number, (102, 103, 104, 111)[number % 4])
+        bucket.photograph(number, number)
+    release = build(bucket)
+    key = photos_key("mini", release, "part-00000.parquet")
+    with pq.ParquetFile(lake.uri(key)) as file:
+        assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4] * 7 + [2]
+        for number in range(file.num_row_groups):
+            labels = file.read_row_group(number, ["lft"])["lft"].to_pylist()
+            told = file.metadata.row_group(number).column(file.schema.names.index("lft")).statistics
+            assert (told.min, told.max) == (min(labels), max(labels))
+    groups = pq.read_metadata(lake.uri(digests_key(key)))
+    assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [8, 8, 8, 6]
+    taxonomy = Taxonomy.load(lake, "mini", release)
+    for taxon in (102, 103, 104, 111):
+        low, high = taxonomy.resolve(taxon).interval
+        expected = {one for one, row in table(lake, release).items() if low <= int(str(row["lft"])) < high}
+        assert set(read_photos(lake, "mini", release, [(low, high)])["photo_id"].to_pylist()) == expected
 
 
 def test_a_table_that_lost_a_photo_is_read_as_it_is(lake: Lake, bucket: Bucket, build: Build) -> None:

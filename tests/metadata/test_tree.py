@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse.metadata.intervals import Labels, assign_intervals, cover, intersect, subtract, union
-from lakehouse.metadata.tree import Ints, Tree, build_tree, nearest_with
+from lakehouse.metadata.tree import IdTable, Ints, Tree, build_tree, nearest_with, positions, stable_order
 
 
 def tree_of(paths: dict[int, str | None]) -> Tree:
@@ -180,3 +180,20 @@ def test_a_cover_has_few_intervals_and_the_ends_of_the_set(one: list[tuple[int, 
 
 def test_a_cover_closes_the_smallest_gaps() -> None:
     assert cover([(0, 1), (2, 3), (100, 101), (104, 105)], 2) == [(0, 3), (100, 105)]
+
+
+@given(
+    st.lists(st.integers(0, 300) | st.integers(-(1 << 62), 1 << 62), unique=True, max_size=40),
+    st.lists(st.integers(-5, 305) | st.integers(-(1 << 62), 1 << 62), max_size=40),
+)
+def test_ids_are_found_wherever_they_lie(known: list[int], wanted: list[int]) -> None:
+    ids = np.array(sorted(known), np.int64)
+    expected = [sorted(known).index(one) if one in known else -1 for one in wanted]
+    assert IdTable(ids).positions(np.array(wanted, np.int64)).tolist() == expected
+    assert positions(ids, np.array(wanted, np.int64)).tolist() == expected
+
+
+@given(st.lists(st.integers(-3, 3) | st.integers(-(1 << 63), (1 << 63) - 1), max_size=30))
+def test_equal_values_keep_their_order(values: list[int]) -> None:
+    order = stable_order(np.array(values, np.int64))
+    assert order.tolist() == sorted(range(len(values)), key=lambda at: values[at])
