@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,45 +23,43 @@ class Chunk:
     Every line ends in a newline, but for the last one of a text that lacks it: then `terminated` is false.
     """
 
-    data: bytes
+    data: bytearray
     terminated: bool = True
 
 
-def chunked(pieces: Iterator[bytes], where: str, size: int = CHUNK) -> Iterator[Chunk]:
+def chunked(
+    pieces: Iterator[bytes], where: str, size: int = CHUNK, spare: deque[bytearray] | None = None
+) -> Iterator[Chunk]:
     """Cut a text into chunks of about `size` bytes at line ends, the same however the text arrives.
+
+    Memory in `spare`, where whoever is done with a chunk may put its `data`, is used again.
 
     Raises SourceError, naming the file `where`, for a line above `MAX_LINE`.
     """
-    held: list[bytes] = []
-    length = passed = 0
+    spare = deque() if spare is None else spare
+    data, filled, passed = _room(spare), 0, 0
     for piece in pieces:
-        held.append(piece)
-        length += len(piece)
-        while length >= size:
-            data, rest = _cut(held, size)
-            if not data:
-                if length > MAX_LINE:
+        # Anything behind is of an earlier chunk.
+        data[filled : filled + len(piece)] = piece
+        filled += len(piece)
+        while filled >= size:
+            end = data.rfind(b"\n", 0, size) + 1 or data.find(b"\n", size, filled) + 1
+            if not end:
+                if filled > MAX_LINE:
                     raise SourceError(
                         f"{where}: the line at byte {passed:,} is longer than {MAX_LINE >> 20} MB; this "
                         "is no such table"
                     )
                 break
-            held, length = [rest], len(rest)
-            passed += len(data)
+            rest = data[end:filled]
+            del data[end:]
             yield Chunk(data)
-    if length:
-        data = b"".join(held)
+            data, filled, passed = _room(spare), len(rest), passed + end
+            data[:filled] = rest
+    if filled:
+        del data[filled:]
         yield Chunk(data, data.endswith(b"\n"))
 
 
-def _cut(held: list[bytes], size: int) -> tuple[bytes, bytes]:
-    """The lines that end within the first `size` bytes, or else the first line, and what is behind them."""
-    last = held[-1]
-    before = sum(map(len, held)) - len(last)
-    # Nearly always the cut is in the last piece: so all is copied once.
-    at = last.rfind(b"\n", 0, max(0, size - before)) + 1
-    if at:
-        return b"".join([*held[:-1], memoryview(last)[:at]]), last[at:]
-    whole = b"".join(held)
-    at = whole.rfind(b"\n", 0, size) + 1 or whole.find(b"\n", size) + 1
-    return whole[:at], whole[at:]
+def _room(spare: deque[bytearray]) -> bytearray:
+    return spare.popleft() if spare else bytearray()

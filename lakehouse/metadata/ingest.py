@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,6 +30,7 @@ from lakehouse.sources.etag import EtagCheck
 _PARSERS = 2
 # Chunks that wait for the writer, parsed or not: they bound what is held at once.
 _AHEAD = 3
+_TURN = 0.0005  # seconds
 # A few bad lines are quarantined; more bad lines than rows mean that this is another kind of file.
 _TOLERATED = 1000
 
@@ -295,10 +298,18 @@ def _ingest_table(lake: Lake, source: Source, release_id: str, stream: TableStre
         task(f"Reading {file.name}", file.size, "bytes") as progress,
         ThreadPoolExecutor(_PARSERS, "parse") as parsers,
     ):
-        chunks = chunked(inflate(meter.pass_on(stream.pieces, progress), where), where)
+        spare: deque[bytearray] = deque()
+        chunks = chunked(inflate(meter.pass_on(stream.pieces, progress), where), where, spare=spare)
         header, chunk = _header(next(chunks, None), table, where)
         parser = Parser(table, header)
-        with _in_order(parser.parse, chain([chunk], chunks), parsers) as parsed:
+
+        def parse(chunk: Chunk) -> Parsed:
+            part = parser.parse(chunk)
+            if part.lines == part.rows.num_rows:
+                spare.append(chunk.data)
+            return part
+
+        with _quick_turns(), _in_order(parse, chain([chunk], chunks), parsers) as parsed:
             counts = _write(lake, source.name, release_id, file, parsed, where)
     verdict = meter.verdict(where)
     if counts.rows == 0 and not table.optional:
@@ -333,6 +344,18 @@ def _header(chunk: Chunk | None, table: RawTable, where: str) -> tuple[tuple[str
             f"check that this is the table {table.name}"
         )
     return found, Chunk(rest, chunk.terminated or not rest)
+
+
+@contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Let no thread keep Python's lock for longer than it takes to read a little: the one that inflates needs
+    it for a moment only, and all others wait for what it brings."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager

@@ -105,7 +105,7 @@ class Parser:
         rows = pa.concat_tables([self._schema.empty_table(), *found.tables])
         return Parsed(rows, tuple(rejects), lines - rows.num_rows - len(rejects))
 
-    def _whole(self, data: bytes) -> pa.Table | None:
+    def _whole(self, data: bytes | bytearray) -> pa.Table | None:
         """The rows of `data`, one for each of its lines; None if some line is no row."""
         # The reader would take a carriage return for the end of a line.
         if b"\r" in data:
@@ -115,7 +115,7 @@ class Parser:
         except (pa.ArrowInvalid, _Refused):
             return None
 
-    def _strict(self, data: bytes) -> pa.Table:
+    def _strict(self, data: bytes | bytearray) -> pa.Table:
         """The rows of `data`; raises ArrowInvalid or _Refused if a line breaks a rule or is blank."""
         if not data:
             return self._schema.empty_table()
@@ -153,7 +153,7 @@ class Parser:
             columns.append(values)
         return pa.Table.from_arrays(columns, schema=self._schema)
 
-    def _sift(self, data: bytes, first_line: int, lines: int, found: _Found) -> None:
+    def _sift(self, data: bytes | bytearray, first_line: int, lines: int, found: _Found) -> None:
         """Add the rows and rejects of whole lines to `found`, halving them until the bad ones are alone."""
         rows = self._whole(data)
         if rows is not None:
@@ -170,11 +170,11 @@ class Parser:
         self._sift(head, first_line, above, found)
         self._sift(data[cut:], first_line + above, lines - above, found)
 
-    def _one_by_one(self, data: bytes, first_line: int, found: _Found) -> None:
+    def _one_by_one(self, data: bytes | bytearray, first_line: int, found: _Found) -> None:
         """Add the rows and rejects of a few lines to `found`."""
         good: list[bytes] = []
         rejects: list[Reject] = []
-        for number, line in enumerate(data.split(b"\n")[:-1], start=first_line):
+        for number, line in enumerate(bytes(data).split(b"\n")[:-1], start=first_line):
             reject = self._malformed(number, line) if line else None
             if line and reject is None:
                 reject = self._refused(number, line)

@@ -10,6 +10,8 @@ from lakehouse.errors import SourceError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _INFLATED = 4 << 20
+# Bytes that are inflated at once: what comes of them is still in the processor's cache for whoever copies it.
+_FED = 1 << 17
 
 
 def inflate(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
@@ -32,8 +34,7 @@ def inflate(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
 def _gunzip(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
     inflater = isal_zlib.decompressobj(wbits=31)
     started = True
-    for piece in pieces:
-        rest = piece
+    for rest in _fed(pieces):
         while rest:
             if not started:
                 inflater, started = isal_zlib.decompressobj(wbits=31), True
@@ -56,6 +57,13 @@ def _gunzip(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
         raise SourceError(
             f"{where} is cut short: its gzip stream has no end; fetch it again, or wait for its upload"
         )
+
+
+def _fed(pieces: Iterator[bytes]) -> Iterator[memoryview | bytes]:
+    for piece in pieces:
+        view = memoryview(piece)
+        for first in range(0, len(piece), _FED):
+            yield view[first : first + _FED]
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from lakehouse.errors import SourceError
 from lakehouse.metadata import chunks
-from lakehouse.metadata.chunks import chunked, inflate
+from lakehouse.metadata.chunks import Chunk, chunked, inflate
 
 TEXT = b"".join(b"line %d\n" % number for number in range(5000))
 
@@ -62,6 +63,16 @@ def test_chunks_are_whole_lines_and_lose_nothing(text: bytes, piece: int, size: 
 @given(st.binary(min_size=1, max_size=300), st.integers(1, 50))
 def test_chunks_do_not_depend_on_how_the_text_arrives(text: bytes, piece: int) -> None:
     assert list(chunked(iter(pieces(text, piece)), "t", 20)) == list(chunked(iter([text]), "t", 20))
+
+
+@given(st.lists(st.binary(max_size=60), max_size=20), st.integers(1, 40))
+def test_memory_that_is_used_again_shows_nothing_of_what_was_in_it(text: list[bytes], size: int) -> None:
+    spare: deque[bytearray] = deque()
+    found = []
+    for chunk in chunked(iter(text), "t", size, spare):
+        found.append(Chunk(chunk.data[:], chunk.terminated))
+        spare.append(chunk.data)
+    assert found == list(chunked(iter(text), "t", size))
 
 
 def test_an_endless_line_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

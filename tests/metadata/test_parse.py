@@ -19,7 +19,9 @@ TAXA = RAW_TABLES["taxa"]
 
 def parse(data: bytes, table: str = "photos", columns: int | None = None) -> Parsed:
     raw = RAW_TABLES[table]
-    return Parser(raw, raw.schema.names[:columns]).parse(Chunk(data, not data or data.endswith(b"\n")))
+    return Parser(raw, raw.schema.names[:columns]).parse(
+        Chunk(bytearray(data), not data or data.endswith(b"\n"))
+    )
 
 
 def with_value(column: str, value: bytes) -> bytes:
