@@ -34,6 +34,7 @@ MAX_PIXELS = 89_478_485
 # or so. The second bound is on passes times pixels.
 MAX_SCANS = 1_000
 _MAX_SCANNED = 16 * MAX_PIXELS
+MAX_SEGMENTS = 1_000_000
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp"}
 _PILLOW = {"jpeg": ("JPEG", "MPO"), "png": ("PNG",), "gif": ("GIF",), "webp": ("WEBP",)}
@@ -44,7 +45,8 @@ _LARGE = 16_000_000  # pixels
 _ONE_AT_A_TIME = threading.Lock()
 _PNG_END = b"IEND\xaeB`\x82"  # with its checksum, which is always the same
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
-# The next marker with content (or the end) among coded pixels: ITU-T T.81, section B.1.1.
+# The next marker, and the next with content (or the end) among coded pixels: ITU-T T.81, section B.1.1.
+_NEXT = re.compile(rb"\xff[\x01-\xfe]")
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _MODES = {"GRAY": "L", "Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}
 # What only Pillow can tell of a JPEG: EXIF, XMP with a position, more than one picture.
@@ -214,23 +216,39 @@ def _first_scan(data: bytes) -> tuple[int, bool]:
     Raises InvalidImage for what browsers do not show (ITU-T T.81, table B.1): more than 8 bits, lossless,
     hierarchical, and arithmetic coding, of which no decoder can tell that it was cut or damaged.
     """
-    at, end = 2, len(data) - 10
     progressive, components = False, 0
-    while at < end and data[at] == 0xFF:
-        marker = data[at + 1]
+    for at, marker in _segments(data):
         if marker == 0xDA:
             return at, progressive or data[at + 4] < components
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if marker > 0xC2 or data[at + 4] != 8:
                 raise InvalidImage("wrong_type", f"JPEG of frame type {marker:X}, {data[at + 4]} bits")
             progressive, components = progressive or marker == 0xC2, data[at + 9]
-        if marker == 0xFF:  # a marker may be preceded by any number of these
-            at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # those without content
+    raise ValueError("no scan")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where each of a JPEG's segments begins, up to its first scan, and its marker.
+
+    What lies between is passed over, as decoders do.
+    """
+    at, end, left = 2, len(data) - 10, MAX_SEGMENTS
+    while at < end:
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker == 0xFF or marker == 0:
+            found = _NEXT.search(data, at)
+            at = found.start() if found else end
+            continue
+        yield at, marker
+        if marker == 0xDA:
+            return
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # those without content
             at += 2
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    raise ValueError("no scan")
+        left -= 1
+        if not left:
+            raise ValueError(f"more than {MAX_SEGMENTS:,} segments")
 
 
 def _markers(data: bytes, at: int) -> Iterator[bytes]:
@@ -409,12 +427,24 @@ def _without(name: bytes, data: bytes) -> bytes:
     return data[:scan].replace(name, name.swapcase()) + data[scan:]
 
 
+def _without_junk(data: bytes) -> bytes:
+    """The JPEG without what lies between the segments before its first scan."""
+    kept = [data[:2]]
+    for at, marker in _segments(data):
+        if marker == 0xDA:
+            kept.append(data[at:])
+        elif marker != 0x01 and not 0xD0 <= marker <= 0xD8:
+            kept.append(data[at : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")])
+    return b"".join(kept)
+
+
 # What decoders complain of and show all the same, by a part of the message. Behind a complaint libjpeg hides
 # that the pixels are damaged too, so the decoding is done again without its cause.
 _FORGIVEN: dict[str, Callable[[bytes], bytes]] = {
     "Invalid SOS parameters for sequential JPEG": _with_plain_scan,
     "bad ICC marker": partial(_without, b"ICC_PROFILE\0"),
     "Unknown Adobe color transform": partial(_without, b"Adobe"),
+    "extraneous bytes before marker": _without_junk,
 }
 
 

@@ -61,7 +61,17 @@ def _jpegs(kinds: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
         "two starts": (b"\xff\xd8" + plain, "corrupt"),
         "byte order mark": (b"\xef\xbb\xbf" + plain, "wrong_type"),
         "filled up": (plain[:frame] + b"\xff" * 50_000 + plain[frame:], "ok"),
-        "garbage between segments": (plain[:frame] + bytes(50) + plain[frame:], "corrupt"),
+        "garbage between segments": (plain[:frame] + bytes(50) + plain[frame:], "ok"),
+        "no markers between segments": (plain[:frame] + b"\xff\0" * 50_000 + plain[frame:], "ok"),
+        "garbage before and among pixels": (
+            plain[:frame] + bytes(50) + plain[frame:-200] + bytes(50) + b"\xff\xd0" + plain[-200:],
+            "corrupt",
+        ),
+        "garbage before pixels that are cut": (
+            plain[:frame] + bytes(50) + plain[frame:-200] + _END,
+            "corrupt",
+        ),
+        "millions of segments": (plain[:2] + b"\xff\x01" * 2_000_000 + plain[2:], "corrupt"),
         "a page behind": (plain + b"<html><script>1</script></html>", "ok"),
         "zeros behind": (plain + bytes(100_000), "ok"),
         "a film behind": (plain + b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 20_000, "ok"),
