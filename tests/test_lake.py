@@ -251,6 +251,7 @@ def test_a_storage_that_cannot_be_reached_is_told_in_one_sentence(
             raise obstore.exceptions.GenericError("connection refused\n\nDebug source: ...")
 
     monkeypatch.setattr(lake, "store", Unreachable())
+    monkeypatch.setattr(lake, "is_local", False)
     uses: list[Callable[[], object]] = [
         lambda: lake.get("a"),
         lambda: lake.size("a"),
@@ -261,6 +262,14 @@ def test_a_storage_that_cannot_be_reached_is_told_in_one_sentence(
     for use in uses:
         with pytest.raises(LakeError, match=r"^cannot .*/a: connection refused; check LAKEHOUSE_ROOT[^\n]*$"):
             use()
+
+
+def test_a_folder_is_no_object(lake: Lake) -> None:
+    lake.put("folder/a", b"abc")
+    assert lake.size("folder/a") == 3
+    assert lake.size("folder") is None
+    assert lake.size("folder/a/b") is None
+    assert not lake.exists("elsewhere")
 
 
 def test_a_key_below_a_file_is_an_error_of_the_lake(lake: Lake) -> None:

@@ -14,7 +14,7 @@ from typing import IO
 from lakehouse.errors import SourceError
 from lakehouse.settings import Settings
 from lakehouse.sources.base import Release, TableFile, TableStream
-from lakehouse.sources.gunzip import inflate
+from lakehouse.sources.gunzip import Pieces, inflate
 from lakehouse.sources.inaturalist import OPTIONAL_TABLES, TABLES, found_file, release_id
 from lakehouse.sources.transport import open_transport
 
@@ -85,7 +85,7 @@ class ArchiveSource:
             The archive is damaged, holds a table twice or lacks one.
         """
         where = self._transport.location(self._file)
-        text = _Pulled(inflate(pieces, where))
+        text = io.BufferedReader(Pieces(inflate(pieces, where)))
         seen: set[str] = set()
         try:
             with tarfile.open(fileobj=text, mode="r|", bufsize=_PIECE) as archive:
@@ -106,37 +106,12 @@ class ArchiveSource:
         if missing:
             raise SourceError(f"{where} lacks {', '.join(missing)}; take another archive")
         # What lies behind the end of the archive counts for its ETag.
-        text.drain()
+        while text.read(_PIECE):
+            pass
 
     def photo_url(self, photo_id: int, extension: str, size: str) -> str:
         """The URL of one rendition; `extension` as the photos table has it, for keys are case-sensitive."""
         return self._photos.url(f"photos/{photo_id}/{size}.{extension}")
-
-
-class _Pulled(io.RawIOBase):
-    """A file to be read once, made of pieces."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._buffer = bytearray()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while len(self._buffer) < size or size < 0:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._buffer += piece
-        taken = bytes(self._buffer[:size] if size >= 0 else self._buffer)
-        del self._buffer[: len(taken)]
-        return taken
-
-    def drain(self) -> None:
-        self._buffer.clear()
-        for _ in self._pieces:
-            pass
 
 
 def _pieces(stream: IO[bytes], where: str) -> Iterator[bytes]:

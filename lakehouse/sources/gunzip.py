@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from collections.abc import Iterator
+from typing import Any
 
-from isal import isal_zlib
+from isal import igzip, isal_zlib
 
 from lakehouse.errors import SourceError
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_INFLATED = 4 << 20
-# Bytes that are inflated at once: what comes of them is still in the processor's cache for whoever copies it.
-_FED = 1 << 17
+# Bytes of text at a time: still in the processor's cache for whoever copies them.
+_INFLATED = 1 << 18
 
 
 def inflate(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
@@ -32,38 +34,40 @@ def inflate(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
 
 
 def _gunzip(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
-    inflater = isal_zlib.decompressobj(wbits=31)
-    started = True
-    for rest in _fed(pieces):
-        while rest:
-            if not started:
-                inflater, started = isal_zlib.decompressobj(wbits=31), True
-            try:
-                # A limit, because a kilobyte of gzip may hold a gigabyte of text.
-                text = inflater.decompress(rest, _INFLATED)
-            except isal_zlib.IsalError as error:  # type: ignore[misc]
-                raise SourceError(
-                    f"{where} is damaged: its gzip data cannot be read ({error}); fetch it again"
-                ) from error
-            if text:
+    try:
+        with igzip.IGzipFile(fileobj=Pieces(pieces)) as file:
+            # A limit, because a kilobyte of gzip may hold a gigabyte of text.
+            while text := file.read1(_INFLATED):
                 yield text
-            if inflater.eof:
-                rest, started = inflater.unused_data, False
-            else:
-                rest = inflater.unconsumed_tail
-                if not text and not rest:
-                    break
-    if started and not inflater.eof:
+    except EOFError:
         raise SourceError(
             f"{where} is cut short: its gzip stream has no end; fetch it again, or wait for its upload"
-        )
+        ) from None
+    except (gzip.BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]
+        raise SourceError(
+            f"{where} is damaged: its gzip data cannot be read ({error}); fetch it again"
+        ) from error
 
 
-def _fed(pieces: Iterator[bytes]) -> Iterator[memoryview | bytes]:
-    for piece in pieces:
-        view = memoryview(piece)
-        for first in range(0, len(piece), _FED):
-            yield view[first : first + _FED]
+class Pieces(io.RawIOBase):
+    """A file to be read once, made of the pieces that an iterator gives."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._left = pieces, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, space: Any) -> int:
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._left = memoryview(piece)
+        count = min(len(space), len(self._left))
+        space[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
