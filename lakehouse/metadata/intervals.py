@@ -63,7 +63,9 @@ def _widths(tree: Tree, slack: float) -> Ints:
     """Width of each interval where every level adds `slack`; 1 gives the number of taxa in the subtree."""
     inside = np.ones(len(tree.parents))
     for level in reversed(tree.levels[1:]):
-        np.add.at(inside, tree.parents[level], np.ceil(inside[level] * slack))
+        above = tree.parents[level]
+        first = _firsts(above)
+        inside[above[first]] += np.add.reduceat(np.ceil(inside[level] * slack), first)
     widths = np.ceil(inside * slack)
     # Too wide for int64 is too wide for any use; _fits refuses it.
     return np.minimum(widths, 2.0 * _LIMIT).astype(np.int64)
@@ -84,28 +86,29 @@ def _previous(tree: Tree, sizes: Ints, previous: Labels | None) -> tuple[Ints, I
     return lft, rgt, known & (previous.parent_ids[at] == parent_ids) & (rgt - lft >= sizes)
 
 
+def _firsts(values: Ints) -> Ints:
+    """Where in sorted `values` each one begins."""
+    return np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+
+
 def _place(
     groups: Ints, low: Ints, high: Ints, kept: np.ndarray, old: tuple[Ints, Ints], sizes: Ints, wished: Ints
 ) -> tuple[Ints, Ints, np.ndarray]:
     """Intervals for siblings inside `[low, high)` of their parents, which `groups` (sorted) names."""
-    first = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    first = _firsts(groups)
     group = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(groups)]))
     low, high = low[first], high[first]
 
     def tails(kept: np.ndarray) -> tuple[Ints, Ints]:
-        tail = low.copy()
-        np.maximum.at(tail, group[kept], old[1][kept])
-        need = np.zeros_like(low)
-        np.add.at(need, group[~kept], sizes[~kept])
-        return tail, need
+        tail = np.maximum(low, np.maximum.reduceat(np.where(kept, old[1], 0), first))
+        return tail, np.add.reduceat(np.where(kept, 0, sizes), first)
 
     tail, need = tails(kept)
     crowded = need > high - tail
     if crowded.any():
         kept = kept & ~crowded[group]
         tail, need = tails(kept)
-    wish = np.zeros(len(first))
-    np.add.at(wish, group[~kept], (wished - sizes)[~kept].astype(float))
+    wish = np.add.reduceat(np.where(kept, 0, wished - sizes).astype(float), first)
     room = (high - tail - need).astype(float)
     # Rounded down a little, so that what is handed out never exceeds the room.
     share = np.where(wish <= room, 1.0, room / np.maximum(wish, 1.0) * (1 - 1e-9))

@@ -22,6 +22,7 @@ from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_wi
 
 # The one taxon that is a root by right; any other without a path is not grafted to the tree.
 _ROOT_RANK = "stateofmatter"
+_FACTS = ["name", "rank", "rank_level", "active"]
 
 
 class TaxaReport(BaseModel):
@@ -65,27 +66,30 @@ def build_taxa(lake: Lake, source_name: str, release_id: str) -> TaxaReport:
     try:
         return load_taxa_report(lake, source_name, release_id)
     except NotFoundError:
-        raw = pl.read_parquet(lake.get(raw_table_key(source_name, release_id, "taxa")))
+        key = raw_table_key(source_name, release_id, "taxa")
+        raw = lake.read_table(key, ["taxon_id", "ancestry", *_FACTS], repeated=["rank"]).combine_chunks()
     all_ids = raw["taxon_id"].to_numpy().astype(np.int64)
     rows = stable_order(all_ids)
     rows = rows[np.r_[True, np.diff(all_ids[rows]) > 0][: len(rows)]]
     taxon_ids = all_ids[rows]
     in_order = len(rows) == len(all_ids) and bool((rows[1:] > rows[:-1]).all())
-    tree = build_tree(taxon_ids, raw["ancestry"] if in_order else raw["ancestry"].gather(rows))
+    ancestry = pl.Series(raw["ancestry"])
+    tree = build_tree(taxon_ids, ancestry if in_order else ancestry.gather(rows))
     previous = _previous_labels(lake, source_name, release_id)
     lft, rgt = assign_intervals(tree, previous)
     order = np.argsort(lft)
-    facts = raw.select("name", "rank", "rank_level", "active")[rows[order]]
-    ranks = rank_columns(rank for rank in facts["rank"].unique() if rank)
+    facts = raw.select(_FACTS).take(pa.array(rows[order])).combine_chunks()
+    ranks = rank_columns(rank for rank in pc.unique(facts["rank"]).to_pylist() if rank)
     _write(lake, taxa_key(source_name, release_id), facts, _Ordered.of(tree, lft, rgt, order), ranks)
-    active = int(facts["active"].sum())
-    is_root = (facts["rank"] == _ROOT_RANK).fill_null(False).to_numpy()
+    active = facts["active"].to_numpy()
+    is_root = np.zeros(len(facts), np.bool_)
+    is_root[_of_ranks(facts["rank"]).get(_ROOT_RANK, [])] = True
     report = TaxaReport(
         source=source_name,
         release_id=release_id,
         taxa=len(taxon_ids),
-        active=active,
-        inactive=len(taxon_ids) - active,
+        active=int(active.sum()),
+        inactive=int((~active).sum()),
         orphans=int(tree.orphans.sum()),
         ungrafted=int((tree.ungrafted[order] & ~is_root).sum()),
         stale=int(tree.stale.sum()),
@@ -124,8 +128,15 @@ def _moved(tree: Tree, lft: Ints, rgt: Ints, previous: Labels | None) -> int:
     return int(((at >= 0) & ~same).sum())
 
 
-def _homonyms(names: pl.Series) -> int:
-    return names.to_frame("name").group_by("name").len().filter(pl.col("len") > 1).height
+def _homonyms(names: pa.ChunkedArray) -> int:
+    return int(pc.sum(pc.greater(names.value_counts().field("counts"), 1), min_count=0).as_py())
+
+
+def _of_ranks(ranks: pa.ChunkedArray) -> dict[str, Ints]:
+    """The rows of each rank."""
+    coded = ranks.combine_chunks()
+    codes = coded.indices.fill_null(-1).to_numpy()
+    return {rank: np.flatnonzero(codes == code) for code, rank in enumerate(coded.dictionary.to_pylist())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,36 +206,32 @@ class _Runs:
         return self.above[low:high], np.diff(np.r_[starts, last])
 
 
-def _write(lake: Lake, key: str, facts: pl.DataFrame, tree: _Ordered, ranks: list[str]) -> None:
+def _write(lake: Lake, key: str, facts: pa.Table, tree: _Ordered, ranks: list[str]) -> None:
     """Write the taxa, with the names of their ranks, by row groups.
 
     Parameters
     ----------
     facts
-        `name`, `rank`, `rank_level` and `active` in the order of `tree`.
+        The columns `_FACTS` in the order of `tree`, `rank` as a dictionary.
     """
     schema = taxa_schema(ranks)
-    told = facts.to_arrow().cast(pa.schema(schema.field(name) for name in facts.columns)).combine_chunks()
-    names = told["name"].combine_chunks()
-    of_rank = facts.with_row_index("row").group_by("rank").agg("row")
-    rows = {
-        rank: found.to_numpy().astype(np.int64)
-        for rank, found in zip(of_rank["rank"], of_rank["row"], strict=True)
-    }
+    names, rows = facts["name"].combine_chunks(), _of_ranks(facts["rank"])
     runs = {rank: _Runs.of(rows[rank], tree) for rank in ranks}
     # Names of ranks are long runs in this order: coded here, they need not be hashed one by one.
     coded = pa.schema(
-        pa.field(field.name, pa.dictionary(pa.int32(), pa.string())) if field.name in ranks else field
+        pa.field(field.name, pa.dictionary(pa.int32(), pa.string()))
+        if field.name in {"rank", *ranks}
+        else field
         for field in schema
     )
     encoding = parquet_encoding(["rank", "rank_level", *ranks], ["lft", "rgt"])
     with lake.parquet_writer(key, coded, **encoding, write_statistics=["taxon_id", "lft", "rgt"]) as writer:
-        for first in range(0, len(told), ROW_GROUP):
-            last = min(first + ROW_GROUP, len(told))
+        for first in range(0, len(facts), ROW_GROUP):
+            last = min(first + ROW_GROUP, len(facts))
             columns = {
                 "taxon_id": pa.array(tree.taxon_ids[first:last], pa.int32()),
                 "parent_id": _ids(tree.taxon_ids, tree.parents[first:last]),
-                **{name: told[name].slice(first, last - first) for name in told.column_names},
+                **{name: facts[name].slice(first, last - first) for name in _FACTS},
                 "depth": pa.array(tree.depths[first:last], pa.int32()),
                 "lft": pa.array(tree.lft[first:last]),
                 "rgt": pa.array(tree.rgt[first:last]),
