@@ -167,8 +167,11 @@ class Lake:
         """A small Parquet file as an Arrow table, texts that are `repeated` as dictionaries; raises
         NotFoundError."""
         # Not `pq.read_table`, whose dataset takes longer than the reading of a small file.
-        with pq.ParquetFile(pa.BufferReader(self.get(key)), read_dictionary=[*repeated]) as file:
-            return file.read(None if columns is None else [*columns])
+        data = pa.BufferReader(self.get(key))
+        footer = pq.read_metadata(data)
+        words = [name for name in repeated if name in footer.schema.names]
+        with pq.ParquetFile(data, metadata=footer, read_dictionary=words) as file:
+            return file.read() if columns is None else file.read([*columns]).select([*columns])
 
     def reader(self, key: str) -> Any:
         """What Arrow reads `key` from, by ranges: a path, or a seekable file on S3; raises NotFoundError."""

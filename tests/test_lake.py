@@ -355,6 +355,10 @@ def test_a_table_is_read_back_column_by_column(lake: Lake) -> None:
     with lake.parquet_writer("t.parquet", SCHEMA) as writer:
         writer.write_table(ROWS)
     assert lake.read_table("t.parquet", ["photos"]) == ROWS.select(["photos"])
+    in_turn = ROWS.column_names[::-1]
+    assert lake.read_table("t.parquet", in_turn, repeated=["no such column"]) == ROWS.select(in_turn)
+    with pytest.raises(KeyError, match="no such column"):
+        lake.read_table("t.parquet", ["no such column"])
 
 
 def test_duckdb_reads_the_lake_and_spills_into_it(lake: Lake) -> None:
