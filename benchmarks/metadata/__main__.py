@@ -147,7 +147,8 @@ def lake(chosen: argparse.Namespace, dumps: Dumps) -> None:
         show("peak memory", photos["rss_mb"], 1024, " MB")
         show("bytes a photo", photos["bytes"] / photos["photos"], 28, " B")
     joined = job("duckdb_join", root, chosen.work / "joined.parquet")
-    show("wall / DuckDB with 8 GB", photos["wall"] / joined["wall"], 1.4)
+    # The threshold is for 40 M photos: `--only join`.
+    print(f"         wall / DuckDB with 8 GB: {photos['wall'] / joined['wall']:.3g}")
 
 
 def join(chosen: argparse.Namespace, dumps: Dumps) -> None:

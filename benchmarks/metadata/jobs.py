@@ -207,7 +207,7 @@ def subtrees(root: str, unsorted: str) -> Callable[[], dict[str, object]]:
 
     def timed(read: Callable[[], Any]) -> tuple[int, float]:
         rows, times = len(read()), []
-        for _ in range(5):
+        for _ in range(20):
             started = time.perf_counter()
             read()
             times.append((time.perf_counter() - started) * 1000)

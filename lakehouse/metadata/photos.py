@@ -184,7 +184,13 @@ def read_photos(
         for low, high in intervals:
             first, last = np.searchsorted(labels, [low, high])
             if first < last:
-                found.append(table.slice(first, last - first).select(names).cast(kinds))
+                rows = table.slice(first, last - first).select(names).columns
+                # `Table.cast` looks after columns that are what they should be, too.
+                plain = [
+                    column if column.type == kind else column.cast(kind)
+                    for column, kind in zip(rows, kinds.types, strict=True)
+                ]
+                found.append(pa.Table.from_arrays(plain, schema=kinds))
     return pa.concat_tables(found or [pa.table([pa.nulls(0, kind) for kind in kinds.types], schema=kinds)])
 
 
