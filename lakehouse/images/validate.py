@@ -34,7 +34,7 @@ MAX_PIXELS = 89_478_485
 # or so. The second bound is on passes times pixels.
 MAX_SCANS = 1_000
 _MAX_SCANNED = 16 * MAX_PIXELS
-MAX_SEGMENTS = 1_000_000
+MAX_SEGMENTS = 1_000_000  # before the pixels; each is a step in Python
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp"}
 _PILLOW = {"jpeg": ("JPEG", "MPO"), "png": ("PNG",), "gif": ("GIF",), "webp": ("WEBP",)}
