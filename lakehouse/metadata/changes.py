@@ -25,7 +25,7 @@ from lakehouse.metadata.intervals import Interval
 from lakehouse.metadata.partitions import Plan
 from lakehouse.metadata.photos import digests_key, load_photos_report, photo_keys
 from lakehouse.metadata.schema import CHANGES, CHANGES_ENCODING, DIGESTS, PHOTOS
-from lakehouse.metadata.tree import Bools, Ints
+from lakehouse.metadata.tree import Bools, Ints, firsts
 from lakehouse.progress import Task, task
 
 KINDS = ("added", "removed", "relabelled", "relicensed", "other")
@@ -215,7 +215,7 @@ def _keys(before: pa.Table, after: pa.Table) -> tuple[Ints, Ints]:
     """One number for the place of each row, rising on both sides and equal for equal places."""
     labels = [table["lft"].to_numpy() for table in (before, after)]
     photo_ids = [table["photo_id"].to_numpy() for table in (before, after)]
-    starts = [np.flatnonzero(np.r_[True, one[1:] != one[:-1]]) for one in labels]
+    starts = [firsts(one) for one in labels]
     known = np.union1d(*(one[start] for one, start in zip(labels, starts, strict=True)))
     least = min(int(one.min()) for one in photo_ids)
     span = max(int(one.max()) for one in photo_ids) - least + 1
@@ -258,7 +258,7 @@ def fingerprints(lake: Lake, plan: Plan) -> dict[str, str]:
     total, mixed = np.zeros((2, len(plan.partitions)), np.uint64)
     for table in _digests(lake, plan.source, plan.release, [(low, high) for low, high, _ in spans]):
         labels, digests = table["lft"].to_numpy(), table["digest"].to_numpy()
-        starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+        starts = firsts(labels)
         at = np.searchsorted(lows, labels[starts], side="right") - 1
         inside = (at >= 0) & (labels[starts] < highs[at])
         of = numbers[at[inside]]

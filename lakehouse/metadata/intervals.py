@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lakehouse.metadata.tree import Ints, Tree, positions
+from lakehouse.metadata.tree import Ints, Tree, firsts, positions
 
 Interval = tuple[int, int]
 
@@ -64,7 +64,7 @@ def _widths(tree: Tree, slack: float) -> Ints:
     inside = np.ones(len(tree.parents))
     for level in reversed(tree.levels[1:]):
         above = tree.parents[level]
-        first = _firsts(above)
+        first = firsts(above)
         inside[above[first]] += np.add.reduceat(np.ceil(inside[level] * slack), first)
     widths = np.ceil(inside * slack)
     # Too wide for int64 is too wide for any use; _fits refuses it.
@@ -86,16 +86,11 @@ def _previous(tree: Tree, sizes: Ints, previous: Labels | None) -> tuple[Ints, I
     return lft, rgt, known & (previous.parent_ids[at] == parent_ids) & (rgt - lft >= sizes)
 
 
-def _firsts(values: Ints) -> Ints:
-    """Where in sorted `values` each one begins."""
-    return np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-
-
 def _place(
     groups: Ints, low: Ints, high: Ints, kept: np.ndarray, old: tuple[Ints, Ints], sizes: Ints, wished: Ints
 ) -> tuple[Ints, Ints, np.ndarray]:
     """Intervals for siblings inside `[low, high)` of their parents, which `groups` (sorted) names."""
-    first = _firsts(groups)
+    first = firsts(groups)
     group = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(groups)]))
     low, high = low[first], high[first]
 

@@ -43,7 +43,7 @@ from lakehouse.metadata.records import RecordForm, taken
 from lakehouse.metadata.runs import Rows, Run, merged, taxon_order
 from lakehouse.metadata.schema import OBSERVATIONS, PHOTOS, PHOTOS_RAW, PHOTOS_REJECTS
 from lakehouse.metadata.taxonomy import taxa_key
-from lakehouse.metadata.tree import Bools, IdTable, Ints
+from lakehouse.metadata.tree import Bools, IdTable, Ints, firsts
 from lakehouse.progress import Task
 
 NO_OBSERVATION = "observation is not in observations"
@@ -263,7 +263,7 @@ class PhotoJoin:
         good = np.flatnonzero((taxon_row >= 0) & ~is_repeated)
         good = good[taxon_order(taxon_row[good].astype(np.int64), rows["photo_id"][good])]
         sorted_rows = taxon_row[good]
-        starts = np.flatnonzero(np.r_[True, sorted_rows[1:] != sorted_rows[:-1]][: len(good)])
+        starts = firsts(sorted_rows)
 
         def chosen(which: Ints) -> Rows:
             return Rows(taken(rows, which), taken(known, at[which]))
@@ -312,7 +312,7 @@ class PhotoJoin:
         """Rows in taxon order as a table (schema `CODED`)."""
         columns = self._observation.unpack(rows.observations) | self._photo.unpack(rows.photos)
         taxon_row = rows.observations["taxon_row"]
-        starts = np.flatnonzero(np.r_[True, taxon_row[1:] != taxon_row[:-1]])
+        starts = firsts(taxon_row)
         codes = np.repeat(np.arange(len(starts), dtype=np.int32), np.diff(np.r_[starts, len(rows)]))
         taxa = taxon_row[starts]
         for name, values in (("lft", self._labels[taxa]), ("taxon_id", self._taxon_ids[taxa])):

@@ -18,7 +18,16 @@ from lakehouse.metadata.ingest import list_releases, raw_table_key
 from lakehouse.metadata.intervals import Interval, Labels, assign_intervals
 from lakehouse.metadata.schema import TAXA_COLUMNS, parquet_encoding, rank_columns, taxa_schema
 from lakehouse.metadata.spelling import close_names
-from lakehouse.metadata.tree import Ints, Tree, build_tree, by_depth, nearest_with, positions, stable_order
+from lakehouse.metadata.tree import (
+    Ints,
+    Tree,
+    build_tree,
+    by_depth,
+    firsts,
+    nearest_with,
+    positions,
+    stable_order,
+)
 
 # The one taxon that is a root by right; any other without a path is not grafted to the tree.
 _ROOT_RANK = "stateofmatter"
@@ -70,7 +79,7 @@ def build_taxa(lake: Lake, source_name: str, release_id: str) -> TaxaReport:
         raw = lake.read_table(key, ["taxon_id", "ancestry", *_FACTS], repeated=["rank"]).combine_chunks()
     all_ids = raw["taxon_id"].to_numpy().astype(np.int64)
     rows = stable_order(all_ids)
-    rows = rows[np.r_[True, np.diff(all_ids[rows]) > 0][: len(rows)]]
+    rows = rows[firsts(all_ids[rows])]
     taxon_ids = all_ids[rows]
     in_order = len(rows) == len(all_ids) and bool((rows[1:] > rows[:-1]).all())
     ancestry = pl.Series(raw["ancestry"])
@@ -80,10 +89,12 @@ def build_taxa(lake: Lake, source_name: str, release_id: str) -> TaxaReport:
     order = np.argsort(lft)
     facts = raw.select(_FACTS).take(pa.array(rows[order])).combine_chunks()
     ranks = rank_columns(rank for rank in pc.unique(facts["rank"]).to_pylist() if rank)
-    _write(lake, taxa_key(source_name, release_id), facts, _Ordered.of(tree, lft, rgt, order), ranks)
+    of_rank = _of_ranks(facts["rank"])
+    ordered = _Ordered.of(tree, lft, rgt, order)
+    _write(lake, taxa_key(source_name, release_id), facts, ordered, {rank: of_rank[rank] for rank in ranks})
     active = facts["active"].to_numpy()
     is_root = np.zeros(len(facts), np.bool_)
-    is_root[_of_ranks(facts["rank"]).get(_ROOT_RANK, [])] = True
+    is_root[of_rank.get(_ROOT_RANK, [])] = True
     report = TaxaReport(
         source=source_name,
         release_id=release_id,
@@ -193,7 +204,7 @@ class _Runs:
             is_marked = np.zeros(len(tree.parents), np.bool_)
             is_marked[marked] = True
             nearest = nearest_with(is_marked, tree.parents, by_depth(tree.parents, tree.depths))
-            starts = np.flatnonzero(np.r_[True, nearest[1:] != nearest[:-1]])
+            starts = firsts(nearest)
             return cls(starts, nearest[starts])
         starts = np.r_[0, np.stack([marked, ends], axis=1).ravel()]
         above = np.r_[-1, np.stack([marked, np.full(len(marked), -1)], axis=1).ravel()]
@@ -208,17 +219,19 @@ class _Runs:
         return self.above[low:high], np.diff(np.r_[starts, last])
 
 
-def _write(lake: Lake, key: str, facts: pa.Table, tree: _Ordered, ranks: list[str]) -> None:
+def _write(lake: Lake, key: str, facts: pa.Table, tree: _Ordered, ranks: dict[str, Ints]) -> None:
     """Write the taxa, with the names of their ranks, by row groups.
 
     Parameters
     ----------
     facts
         The columns `_FACTS` in the order of `tree`, `rank` as a dictionary.
+    ranks
+        The ranks that get columns, and the rows of each.
     """
     schema = taxa_schema(ranks)
-    names, rows = facts["name"].combine_chunks(), _of_ranks(facts["rank"])
-    runs = {rank: _Runs.of(rows[rank], tree) for rank in ranks}
+    names = facts["name"].combine_chunks()
+    runs = {rank: _Runs.of(rows, tree) for rank, rows in ranks.items()}
     # Names of ranks are long runs in this order: coded here, they need not be hashed one by one.
     coded = pa.schema(
         pa.field(field.name, pa.dictionary(pa.int32(), pa.string()))

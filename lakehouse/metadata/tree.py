@@ -132,6 +132,11 @@ def stable_order(values: Ints) -> Ints:
     return np.sort((values - least) * rows + np.arange(rows)) % rows
 
 
+def firsts(values: npt.NDArray[np.integer]) -> Ints:
+    """Where in `values` each run of equal ones begins."""
+    return np.flatnonzero(np.r_[True, values[1:] != values[:-1]][: len(values)])
+
+
 def nearest_with(marked: Bools, parents: Ints, levels: tuple[Ints, ...]) -> Ints:
     """For each taxon the index of the nearest ancestor-or-self that is `marked`, -1 where there is none."""
     nearest = np.where(marked, np.arange(len(marked)), -1)
