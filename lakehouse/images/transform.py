@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 
 import numpy as np
+import pyarrow as pa
 import simplejpeg
 from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
@@ -31,7 +33,8 @@ _DETAIL = 2
 # A triangle as wide as the pixels of the smaller image: every pixel counts, so no moiré, and they are
 # the same whole numbers on every processor. Pillow takes twice as long.
 _RESIZING = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear), use_alpha=False)
-_AVERAGING = ResizeOptions(ResizeAlg.convolution(FilterType.box), use_alpha=False)
+# For the hash sixteen pixels of each area are as good as all.
+_AVERAGING = ResizeOptions(ResizeAlg.super_sampling(FilterType.box, 4), use_alpha=False)
 _AVERAGED = {"L", "LA", "RGB", "RGBA", "CMYK"}
 _PROFILE = b"ICC_PROFILE"
 # Sources: RFC 9649 (14 bits a side); libjpeg's JPEG_MAX_DIMENSION.
@@ -50,7 +53,7 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
     if tells_nothing(data, head, _PROFILE):
         with decoding(head):
             target = fitted(head.width, head.height, spec.max_side)
-            picture = _resized(_decoded(data, target, spec), target)
+            picture = _resized(_decoded(data, (head.width, head.height), target), target)
     else:
         with opened(data) as (image, kind):
             orientation, profile = orientation_of(image), image.info.get("icc_profile")
@@ -58,7 +61,7 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
             check_whole(data, kind, animated)
             target = fitted(image.width, image.height, spec.max_side)
             if kind == "jpeg" and image.mode in ("RGB", "L"):
-                picture = _decoded(data, target, spec)
+                picture = _decoded(data, image.size, target)
                 if profile and image.mode == "RGB":
                     picture = to_srgb(picture.convert("RGB"), profile)
             else:
@@ -85,22 +88,40 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
     return encoded, facts
 
 
-def _decoded(data: bytes, target: tuple[int, int], spec: ImageSpec) -> Image.Image:
-    """A JPEG's pixels, all or as many as make a good picture of the size wanted.
+def _decoded(data: bytes, size: tuple[int, int], target: tuple[int, int]) -> Image.Image:
+    """The pixels of a JPEG of this size, all or as many as make a good picture of the size wanted.
 
     With an opaque fourth channel, because Pillow takes such pixels over without a copy.
     """
-    enough = {"width": _DETAIL * target[0], "height": _DETAIL * target[1]} if spec.max_side else {}
-    pixels = decode_strictly(data, "RGBA", **enough)
+    if target == size:
+        pixels = decode_strictly(data, "RGBA")
+    else:
+        pixels = decode_strictly(data, "RGBA", _DETAIL * target[0], _DETAIL * target[1], for_less=True)
     height, width = pixels.shape[:2]
     return Image.frombuffer("RGBA", (width, height), pixels, "raw", "RGBA", 0, 1)
+
+
+class _Resizers(threading.local):
+    """A thread's resizer, which keeps the memory that it works in.
+
+    That is a few megabytes below so many pixels; a larger picture has a resizer of its own.
+    """
+
+    most = 4_000_000
+
+    def __init__(self) -> None:
+        self.usual = Resizer()
+
+
+_RESIZERS = _Resizers()
 
 
 def _resized(picture: Image.Image, size: tuple[int, int], how: ResizeOptions = _RESIZING) -> Image.Image:
     if picture.size == size:
         return picture
     small = Image.new(picture.mode, size)
-    Resizer().resize_pil(picture, small, how)
+    usual = picture.width * picture.height <= _RESIZERS.most
+    (_RESIZERS.usual if usual else Resizer()).resize_pil(picture, small, how)
     return small
 
 
@@ -117,7 +138,20 @@ def _encoded(picture: Image.Image, form: str, quality: int) -> bytes:
         out = io.BytesIO()
         picture.convert("RGB").save(out, "WEBP", quality=quality)
         return out.getvalue()
-    return bytes(simplejpeg.encode_jpeg(np.asarray(picture), quality, picture.mode, colorsubsampling="420"))
+    pixels, order = _with_pixels(picture)
+    return bytes(simplejpeg.encode_jpeg(pixels, quality, order, colorsubsampling="420"))
+
+
+def _with_pixels(picture: Image.Image) -> tuple[np.ndarray, str]:
+    """The pixels of an RGB or RGBA picture and the order of their channels.
+
+    Without a copy, four bytes for each in either mode, unless it is so large that Pillow has it in pieces.
+    """
+    try:
+        flat = pa.array(picture).flatten().to_numpy()
+    except ValueError:
+        return np.asarray(picture), picture.mode
+    return flat.reshape(picture.height, picture.width, 4), "RGBX"
 
 
 def _coarse_gray(picture: Image.Image) -> np.ndarray:

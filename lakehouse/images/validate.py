@@ -388,11 +388,21 @@ def _gray_jpeg(data: bytes) -> np.ndarray:
     return np.squeeze(decode_strictly(data, "GRAY", ENOUGH, ENOUGH), axis=2)
 
 
-def decode_strictly(data: bytes, colorspace: str, width: int = 0, height: int = 0) -> np.ndarray:
-    """The pixels of a JPEG, at least `width` x `height` of them (0: all); ValueError on any damage."""
-    sides = {"min_height": height, "min_width": width, "min_factor": 2 if width else 1}
+def decode_strictly(
+    data: bytes, colorspace: str, width: int = 0, height: int = 0, *, for_less: bool = False
+) -> np.ndarray:
+    """The pixels of a JPEG, at least `width` x `height` of them (0: all); ValueError on any damage.
+
+    `for_less`: they will be made fewer, so colours are not interpolated between the pixels that have them.
+    """
+    options = {
+        "min_height": height,
+        "min_width": width,
+        "min_factor": 2 if width else 1,
+        "fastupsample": for_less,
+    }
     pixels: np.ndarray = _forgiving(
-        lambda whole: simplejpeg.decode_jpeg(whole, colorspace, strict=True, **sides), data
+        lambda whole: simplejpeg.decode_jpeg(whole, colorspace, strict=True, **options), data
     )
     return pixels
 
