@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,10 +113,17 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Nobody reads it."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up, because another of its requests was quicker, is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 @contextmanager
 def serving(directory: Path) -> Iterator[str]:
     """The address of an ordinary web server on `directory`, while the block runs."""
-    with ThreadingHTTPServer(("127.0.0.1", free_port()), partial(_Quiet, directory=directory)) as server:
+    with _Server(("127.0.0.1", free_port()), partial(_Quiet, directory=directory)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
