@@ -13,13 +13,13 @@ from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
 from lakehouse.campaign import ImageSpec
+from lakehouse.images.jpeg import decode_strictly
 from lakehouse.images.pixels import opaque_rgb, orientation_of, to_srgb, upright
 from lakehouse.images.validate import (
     ENOUGH,
     ImageFacts,
     InvalidImage,
     check_whole,
-    decode_strictly,
     decoding,
     difference_hash,
     head_of,
@@ -50,22 +50,22 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
     """
     head = head_of(data)
     orientation, animated, profile = None, False, None
-    if tells_nothing(data, head, _PROFILE):
+    if head.jpeg and tells_nothing(data, head.jpeg, _PROFILE):
         with decoding(head):
             target = fitted(head.width, head.height, spec.max_side)
             picture = _resized(_decoded(data, (head.width, head.height), target), target)
     else:
-        with opened(data) as (image, kind):
+        with opened(data) as image:
             orientation, profile = orientation_of(image), image.info.get("icc_profile")
             animated = bool(getattr(image, "is_animated", False))
-            check_whole(data, kind, animated)
+            check_whole(data, head, animated)
             target = fitted(image.width, image.height, spec.max_side)
-            if kind == "jpeg" and image.mode in ("RGB", "L"):
+            if head.strictly and image.mode in ("RGB", "L"):
                 picture = _decoded(data, image.size, target)
                 if profile and image.mode == "RGB":
                     picture = to_srgb(picture.convert("RGB"), profile)
             else:
-                if kind == "jpeg":  # Pillow knows Adobe's inverted CMYK, but not damage
+                if head.strictly:  # Pillow knows Adobe's inverted CMYK, but not damage
                     decode_strictly(data, "CMYK", ENOUGH, ENOUGH)
                 picture = _roughly(opaque_rgb(_roughly(image, target)), target)
             picture = upright(_resized(picture, target), orientation)

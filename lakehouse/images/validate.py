@@ -15,16 +15,15 @@ import math
 import re
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
-from itertools import islice
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-import simplejpeg
 from PIL import Image, ImageFile
 
+from lakehouse.images.jpeg import JpegHead, NotShownError, decode_strictly, has_end, has_scans, read_head
 from lakehouse.images.pixels import is_located, opaque_gray, orientation_of
 from lakehouse.images.png import check_rows
 
@@ -34,7 +33,6 @@ MAX_PIXELS = 89_478_485
 # or so. The second bound is on passes times pixels.
 MAX_SCANS = 1_000
 _MAX_SCANNED = 16 * MAX_PIXELS
-MAX_SEGMENTS = 1_000_000  # before the pixels; each is a step in Python
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp"}
 _PILLOW = {"jpeg": ("JPEG", "MPO"), "png": ("PNG",), "gif": ("GIF",), "webp": ("WEBP",)}
@@ -44,11 +42,6 @@ ENOUGH = 4 * (_HASH_SIDE + 1)
 _LARGE = 16_000_000  # pixels
 _ONE_AT_A_TIME = threading.Lock()
 _PNG_END = b"IEND\xaeB`\x82"  # with its checksum, which is always the same
-_SCAN, _END = b"\xff\xda", b"\xff\xd9"
-# The next marker, and the next with content (or the end) among coded pixels: ITU-T T.81, section B.1.1.
-_NEXT = re.compile(rb"\xff[\x01-\xfe]")
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
-_MODES = {"GRAY": "L", "Gray": "L", "CMYK": "CMYK", "YCCK": "CMYK"}
 # What only Pillow can tell of a JPEG: EXIF, XMP with a position, more than one picture.
 _TELLING = re.compile(rb"Exif\0\0|GPSLatitude|MPF\0")
 
@@ -89,16 +82,16 @@ def inspect(data: bytes) -> ImageFacts:
     """The facts of an image; raises InvalidImage unless the whole of it decodes."""
     head = head_of(data)
     orientation, gps, animated = None, False, False
-    if tells_nothing(data, head):
-        (width, height), mode = (head.width, head.height), head.mode
+    if head.jpeg and tells_nothing(data, head.jpeg):
+        (width, height), mode = (head.width, head.height), head.jpeg.mode
         with decoding(head):
             dhash = difference_hash(_gray_jpeg(data))
     else:
-        with opened(data) as (image, kind):
+        with opened(data) as image:
             (width, height), orientation, gps = image.size, orientation_of(image), is_located(image)
             mode, animated = image.mode, bool(getattr(image, "is_animated", False))
-            check_whole(data, kind, animated)
-            dhash = difference_hash(_gray(data, kind, image))
+            check_whole(data, head, animated)
+            dhash = difference_hash(_gray(data, head, image))
     return ImageFacts(
         sha256=hashlib.sha256(data).digest(),
         size=len(data),
@@ -119,14 +112,13 @@ def glance(data: bytes) -> ImageFacts:
     Only a JPEG has an end that tells; everything else is decoded all the same.
     """
     head = head_of(data)
-    if head.kind != "jpeg":
+    if head.jpeg is None:
         return inspect(data)
-    # Some cameras write more behind the end mark.
-    if not data.endswith(_END) and _END not in _markers(data, head.scan):
+    if not has_end(data, head.jpeg.scan):
         raise InvalidImage("corrupt", "no end mark")
     orientation, gps, animated = None, False, False
-    if not tells_nothing(data, head):
-        with opened(data) as (image, _):
+    if not tells_nothing(data, head.jpeg):
+        with opened(data) as image:
             orientation, gps = orientation_of(image), is_located(image)
             animated = bool(getattr(image, "is_animated", False))
     return ImageFacts(
@@ -135,7 +127,7 @@ def glance(data: bytes) -> ImageFacts:
         width=head.width,
         height=head.height,
         format=head.kind,
-        mode=head.mode,
+        mode=head.jpeg.mode,
         orientation=orientation,
         gps=gps,
         animated=animated,
@@ -143,41 +135,44 @@ def glance(data: bytes) -> ImageFacts:
     )
 
 
-def check_whole(data: bytes, kind: str, animated: bool) -> None:
+def check_whole(data: bytes, head: Head, animated: bool) -> None:
     """What decoding the first picture does not tell; an exception if the file was cut or damaged."""
-    if kind == "png":
+    if head.kind == "png":
         # Loading skips the checksums of the pixel data; for PNG (and only for PNG) verify() reads them all.
         with Image.open(io.BytesIO(data), formats=("PNG",)) as unread:
             unread.verify()
         if _PNG_END not in data:
             raise ValueError("no end mark")
         check_rows(data)
-    # Of an animation that was cut after its first picture nothing tells that there was more.
-    if (animated or kind == "gif") and not _has_end(data, kind):
+    # Of an animation that was cut after its first picture nothing tells that there was more, and Pillow takes
+    # a JPEG for whole that was cut between two scans.
+    if (animated or head.kind == "gif" or head.jpeg) and not _has_end(data, head):
         raise ValueError("no end mark")
 
 
-def _has_end(data: bytes, kind: str) -> bool:
-    """Whether an animation is there to its end, of which only the first frame is decoded."""
-    if kind == "gif":
+def _has_end(data: bytes, head: Head) -> bool:
+    """Whether the file is there to its end, of which only the first picture is decoded."""
+    if head.jpeg:
+        return has_end(data, head.jpeg.scan)
+    if head.kind == "gif":
         return _gif_has_end(data)
-    if kind == "webp":
+    if head.kind == "webp":
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    return True  # a PNG's chunks have been read to the last; of a JPEG with several pictures the first counts
+    return True  # a PNG's chunks have been read to the last
 
 
 class Head(NamedTuple):
-    """What is known before anything is decoded.
-
-    Of a JPEG also its `mode`, where its first `scan` begins, and whether its pixels come in several `passes`.
-    """
+    """What is known before anything is decoded; `jpeg` only of a JPEG."""
 
     kind: str
     width: int
     height: int
-    mode: str = ""
-    scan: int = 0
-    passes: bool = False
+    jpeg: JpegHead | None = None
+
+    @property
+    def strictly(self) -> bool:
+        """Whether `decode_strictly` can tell if it is whole."""
+        return self.jpeg is not None and not self.jpeg.unusual
 
 
 def head_of(data: bytes) -> Head:
@@ -192,77 +187,21 @@ def head_of(data: bytes) -> Head:
         raise InvalidImage("corrupt", f"{head.width} x {head.height} pixels")
     if head.width * head.height > MAX_PIXELS:
         raise InvalidImage("bomb", f"{head.width} x {head.height} pixels")
-    if head.passes:
+    if head.jpeg and head.jpeg.passes:
         most = min(MAX_SCANS, _MAX_SCANNED // (head.width * head.height))
-        if _has_scans(data, head.scan, most + 1):
+        if has_scans(data, head.jpeg.scan, most + 1):
             raise InvalidImage("bomb", f"more than {most} scans")
     return head
 
 
-def tells_nothing(data: bytes, head: Head, but: bytes = b"") -> bool:
-    """Whether it is a JPEG in grey or RGB without anything that only Pillow can tell, nor `but`.
+def tells_nothing(data: bytes, head: JpegHead, but: bytes = b"") -> bool:
+    """Whether a JPEG is in grey or RGB without anything that only Pillow can tell, nor `but`.
 
     Most medium photos are: opening them twice would cost as much as a quarter of the decoding.
     """
-    if head.kind != "jpeg" or head.mode not in ("L", "RGB"):
+    if head.unusual or head.mode not in ("L", "RGB"):
         return False
     return not _TELLING.search(data, 0, head.scan) and not (but and data.find(but, 0, head.scan) >= 0)
-
-
-def _first_scan(data: bytes) -> tuple[int, bool]:
-    """Where a JPEG's first scan begins, and if others may follow it, because it is progressive or has not all
-    components; raises ValueError if its segments do not lead there.
-
-    Raises InvalidImage for what browsers do not show (ITU-T T.81, table B.1): more than 8 bits, lossless,
-    hierarchical, and arithmetic coding, of which no decoder can tell that it was cut or damaged.
-    """
-    progressive, components = False, 0
-    for at, marker in _segments(data):
-        if marker == 0xDA:
-            return at, progressive or data[at + 4] < components
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if marker > 0xC2 or data[at + 4] != 8:
-                raise InvalidImage("wrong_type", f"JPEG of frame type {marker:X}, {data[at + 4]} bits")
-            progressive, components = progressive or marker == 0xC2, data[at + 9]
-    raise ValueError("no scan")
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where each of a JPEG's segments begins, up to its first scan, and its marker.
-
-    What lies between is passed over, as decoders do.
-    """
-    at, end, left = 2, len(data) - 10, MAX_SEGMENTS
-    while at < end:
-        marker = data[at + 1]
-        if data[at] != 0xFF or marker == 0xFF or marker == 0:
-            found = _NEXT.search(data, at)
-            at = found.start() if found else end
-            continue
-        yield at, marker
-        if marker == 0xDA:
-            return
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # those without content
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        left -= 1
-        if not left:
-            raise ValueError(f"more than {MAX_SEGMENTS:,} segments")
-
-
-def _markers(data: bytes, at: int) -> Iterator[bytes]:
-    """A JPEG's markers from its first scan to its end mark, or as far as it goes."""
-    while marker := _MARKER.search(data, at):
-        yield marker[0]
-        if marker[0] == _END:
-            return
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-
-
-def _has_scans(data: bytes, at: int, number: int) -> bool:
-    scans = (marker for marker in _markers(data, at) if marker == _SCAN)
-    return next(islice(scans, number - 1, None), None) is not None
 
 
 def _gif_has_end(data: bytes) -> bool:
@@ -278,6 +217,9 @@ def _gif_has_end(data: bytes) -> bool:
                 at += 11 + table(data[at + 9])
             elif data[at] == 0x21:
                 at += 2
+            elif data[at] == 0:  # more of what ends a block than there should be
+                at += 1
+                continue
             else:
                 return False
             while data[at]:
@@ -289,14 +231,14 @@ def _gif_has_end(data: bytes) -> bool:
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[tuple[ImageFile.ImageFile, str]]:
-    """The image, open in Pillow, and its format, as in `decoding`."""
+def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
+    """The image, open in Pillow, as in `decoding`."""
     head = head_of(data)
     with decoding(head), Image.open(io.BytesIO(data), formats=_PILLOW[head.kind]) as image:
         # A file may say one size where it is looked at first, and another to the decoder.
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-        yield image, head.kind
+        yield image
 
 
 @contextmanager
@@ -340,16 +282,16 @@ def _unchecked_head(data: bytes, kind: str) -> Head:
     """What the header says, before anything is decoded: a bomb is never opened."""
     try:
         if kind == "jpeg":
-            scan, passes = _first_scan(data)
-            height, width, mode, _ = _forgiving(simplejpeg.decode_jpeg_header, data)
-            return Head(kind, width, height, _MODES.get(mode, "RGB"), scan, passes)
+            jpeg = read_head(data)
+            return Head(kind, jpeg.width, jpeg.height, jpeg)
         if kind == "png":
             return Head(kind, *struct.unpack_from(">II", data, 16))
         if kind == "gif":
             return Head(kind, *struct.unpack_from("<HH", data, 6))
         return Head(kind, *_webp_dimensions(data))
-    # KeyError: simplejpeg has no name for such a combination of components.
-    except (ValueError, KeyError, struct.error) as error:
+    except NotShownError as error:
+        raise InvalidImage("wrong_type", str(error)) from error
+    except (ValueError, struct.error) as error:
         raise InvalidImage("corrupt", str(error)) from error
 
 
@@ -368,9 +310,9 @@ def _webp_dimensions(data: bytes) -> tuple[int, int]:
     raise ValueError(f"unknown WebP chunk {chunk!r}")
 
 
-def _gray(data: bytes, kind: str, image: ImageFile.ImageFile) -> np.ndarray:
+def _gray(data: bytes, head: Head, image: ImageFile.ImageFile) -> np.ndarray:
     """The pixels in grey, at a size fit for hashing; decoding them is what proves the image whole."""
-    if kind == "jpeg":
+    if head.strictly:
         if image.mode != "CMYK":
             return _gray_jpeg(data)
         # Adobe stores CMYK inverted; Pillow, which knows when, gives the pixels to hash.
@@ -386,76 +328,6 @@ def _gray(data: bytes, kind: str, image: ImageFile.ImageFile) -> np.ndarray:
 
 def _gray_jpeg(data: bytes) -> np.ndarray:
     return np.squeeze(decode_strictly(data, "GRAY", ENOUGH, ENOUGH), axis=2)
-
-
-def decode_strictly(
-    data: bytes, colorspace: str, width: int = 0, height: int = 0, *, for_less: bool = False
-) -> np.ndarray:
-    """The pixels of a JPEG, at least `width` x `height` of them (0: all); ValueError on any damage.
-
-    `for_less`: they will be made fewer, so colours are not interpolated between the pixels that have them.
-    """
-    options = {
-        "min_height": height,
-        "min_width": width,
-        "min_factor": 2 if width else 1,
-        "fastupsample": for_less,
-    }
-    pixels: np.ndarray = _forgiving(
-        lambda whole: simplejpeg.decode_jpeg(whole, colorspace, strict=True, **options), data
-    )
-    return pixels
-
-
-def _forgiving(decode: Callable[[bytes], Any], data: bytes) -> Any:
-    """What `decode` makes of the JPEG, if need be without what every viewer forgives."""
-    forgiven: set[str] = set()
-    while True:
-        try:
-            return decode(data)
-        except ValueError as error:
-            complaint = next((one for one in _FORGIVEN if one in str(error) and one not in forgiven), None)
-            if complaint is None:
-                raise
-            forgiven.add(complaint)
-            data = _FORGIVEN[complaint](data)
-
-
-def _with_plain_scan(data: bytes) -> bytes:
-    """The JPEG with the parameters that its first scan should have.
-
-    Many Samsung cameras write others.
-    """
-    at, _ = _first_scan(data)
-    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data[: end - 3] + bytes((0, 63, 0)) + data[end:]
-
-
-def _without(name: bytes, data: bytes) -> bytes:
-    """The JPEG with every segment of this name under another one, which decoders pass over."""
-    scan, _ = _first_scan(data)
-    return data[:scan].replace(name, name.swapcase()) + data[scan:]
-
-
-def _without_junk(data: bytes) -> bytes:
-    """The JPEG without what lies between the segments before its first scan."""
-    kept = [data[:2]]
-    for at, marker in _segments(data):
-        if marker == 0xDA:
-            kept.append(data[at:])
-        elif marker != 0x01 and not 0xD0 <= marker <= 0xD8:
-            kept.append(data[at : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")])
-    return b"".join(kept)
-
-
-# What decoders complain of and show all the same, by a part of the message. Behind a complaint libjpeg hides
-# that the pixels are damaged too, so the decoding is done again without its cause.
-_FORGIVEN: dict[str, Callable[[bytes], bytes]] = {
-    "Invalid SOS parameters for sequential JPEG": _with_plain_scan,
-    "bad ICC marker": partial(_without, b"ICC_PROFILE\0"),
-    "Unknown Adobe color transform": partial(_without, b"Adobe"),
-    "extraneous bytes before marker": _without_junk,
-}
 
 
 def difference_hash(gray: np.ndarray) -> int:

@@ -57,6 +57,9 @@ def _jpegs(kinds: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
         "no pixels": (changed(frame + 5, bytes(4)), "corrupt"),
         "height told later": (changed(frame + 5, bytes(2)), "corrupt"),
         "few bytes for 80 million pixels": (changed(frame + 5, struct.pack(">HH", 9000, 9000)), "corrupt"),
+        "sampled 4:1:0": (_sampled_4_1_0(), "ok"),
+        "sampled 4:1:0, no end": (_sampled_4_1_0()[:-2], "corrupt"),
+        "sampled 4:1:0, cut": (_sampled_4_1_0()[:-40], "corrupt"),
         "impossible sampling": (changed(frame + 11, b"\x44"), "corrupt"),
         "two starts": (b"\xff\xd8" + plain, "corrupt"),
         "byte order mark": (b"\xef\xbb\xbf" + plain, "wrong_type"),
@@ -166,6 +169,8 @@ def _others(kinds: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
         "GIF code size 255": (gif[: frame + 10] + b"\xff" + gif[frame + 11 :], "corrupt"),
         "GIF without frames": (gif[:first] + b";", "corrupt"),
         "GIF of a thousand frames": (gif[:-1] + gif[first:-1] * 1_000 + b";", "ok"),
+        "GIF with a block's end too much": (gif[:-1] + b"\0" + gif[first:], "ok"),
+        "GIF with garbage between blocks": (gif[:-1] + b"\1" + gif[first:], "corrupt"),
         "GIF comments": (gif[:-1] + b"\x21\xfe" + (b"\xff" + bytes(255)) * 5_000 + b"\0;", "ok"),
         "GIF start alone": (b"GIF89a", "corrupt"),
         "WebP size too large": (webp[:4] + b"\xff\xff\xff\xff" + webp[8:], "corrupt"),
@@ -205,6 +210,17 @@ def scans(width: int, height: int, number: int) -> bytes:
             _END,
         )
     )
+
+
+def _sampled_4_1_0() -> bytes:
+    """A JPEG in grey whose colours are sampled so: eight blocks of brightness, then one for each colour."""
+    out = io.BytesIO()
+    Image.new("RGB", (96, 64), (128, 128, 128)).save(out, "JPEG", subsampling=2)
+    head = bytearray(out.getvalue()[: out.getvalue().index(b"\xff\xda") + 14])
+    head[head.index(b"\xff\xc0") + 11] = 0x42
+    # By the usual tables: no difference to the block before, and nothing else in the block (T.81, annex K.3).
+    unit = np.packbits([*(0, 0, 1, 0, 1, 0) * 8, *(0, 0, 0, 0) * 2]).tobytes()
+    return bytes(head) + unit * (96 // 32 * 64 // 16) + _END
 
 
 def _sequential_scans(jpeg: bytes, side: int, number: int) -> bytes:
