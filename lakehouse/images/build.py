@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, MutableMapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing
+from concurrent.futures import Future
+from contextlib import closing, suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 
 import polars as pl
 import pyarrow as pa
@@ -89,11 +90,11 @@ def store_photos(
         found.filter(pl.col("outcome").is_not_null() & (pl.col("outcome") != Outcome.FAILED.value))
     )
     slices = [*_slices(found)]
-    most = max(1, min(len(slices), settings.connections // _LEAST_CONNECTIONS))
+    most = settings.connections // _LEAST_CONNECTIONS
     with (
         task("photos", found.height, "photo") as shown,
         closing(Pulse(shown, tally, running)) as pulse,
-        opened_engine("inline" if fetcher else settings.engine, most) as engine,
+        opened_engine("inline" if fetcher else settings.engine, len(slices), most) as engine,
     ):
         pulse.beat()
         share = _share(settings, engine.width)
@@ -136,27 +137,33 @@ def _results(
     A task that kills its workers keeps no other from being done; every other failure (the source is down, the
     disk is full) ends the run.
     """
-    under_way: dict[Future[ShardResult], int] = {}
+    under_way: dict[int, Future[ShardResult]] = {}
+    fetching: set[int] = set()
+    news: SimpleQueue[int] = SimpleQueue()  # tasks that have fetched, or ended
     failure: LakehouseError | None = None
     numbered = enumerate(tasks)
     more = True
     while more or under_way:
-        while more and len(under_way) < engine.width:
+        while more and len(fetching) < engine.width and len(under_way) < engine.most:
             number, one = next(numbered, (0, None))
             if one is None or (failure and not isinstance(failure, WorkerDied)):
                 more = False
                 break
-            under_way[_submit(engine, one, number, fetcher, running, pulse)] = number
-        done, _ = wait(under_way, timeout=BEAT, return_when=FIRST_COMPLETED)
-        for future in done:
-            running.pop(under_way.pop(future), None)
-            error = future.exception()
-            if error is None:
-                yield future.result()
-            elif not isinstance(error, LakehouseError):
-                raise error
-            elif failure is None or isinstance(failure, WorkerDied):
-                failure = error
+            fetching.add(number)
+            under_way[number] = _submit(engine, one, number, fetcher, running, pulse, news)
+        with suppress(Empty):
+            number = news.get(timeout=BEAT)
+            fetching.discard(number)
+            if number in under_way and under_way[number].done():
+                running.pop(number, None)
+                future = under_way.pop(number)
+                error = future.exception()
+                if error is None:
+                    yield future.result()
+                elif not isinstance(error, LakehouseError):
+                    raise error
+                elif failure is None or isinstance(failure, WorkerDied):
+                    failure = error
         pulse.beat()
     if failure:
         raise failure
@@ -169,15 +176,20 @@ def _submit(
     fetcher: Fetcher | None,
     running: MutableMapping[int, Tally],
     pulse: Pulse,
+    news: SimpleQueue[int],
 ) -> Future[ShardResult]:
-    if not engine.here:
-        return engine.submit(build_shard, one, partial(running.__setitem__, number))
-
     def tell(tally: Tally) -> None:
         running[number] = tally
-        pulse.beat()
+        if engine.here:
+            pulse.beat()
 
-    return engine.submit(partial(build_shard, fetcher=fetcher), one, tell)
+    def happened(_: object = None) -> None:
+        news.put(number)
+
+    build = partial(build_shard, fetcher=fetcher) if engine.here else build_shard
+    future = engine.submit(build, one, tell, happened)
+    future.add_done_callback(happened)
+    return future
 
 
 def _found(

@@ -1,8 +1,9 @@
 """Where shards are built: in this process, in a pool of processes, or on a Dask cluster.
 
 Each engine is an executor as in `concurrent.futures`, reduced to what is used: `submit` one task, `close`. At
-most `width` tasks run at a time; that is what the connections to a host are divided by, so that all workers
-together are as polite as one. A task that is done twice makes the same bytes under the same names.
+most `width` tasks fetch at a time; that is what the connections to a host are divided by, so that all workers
+together are as polite as one. A task that has fetched says so, and the next one may begin while its shard is
+written into the lake. A task that is done twice makes the same bytes under the same names.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
 import time
 import traceback
 import uuid
@@ -21,6 +21,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lakehouse.errors import LakehouseError, UsageError
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 Tell = Callable[[Tally], None]
-Function = Callable[[T, Tell], R]
+Fetched = Callable[[], None]
+Function = Callable[[T, Tell, Fetched], R]
 
 ATTEMPTS = 3  # how many workers a task may kill
 _DASK = "dask://"
 _CONNECT = 15.0  # seconds
+_START = 1.0  # seconds that a process takes to start: one that is free before is waited for
 
 
 class WorkerDied(LakehouseError):
@@ -50,43 +53,47 @@ class WorkerDied(LakehouseError):
 
 
 class Engine(Protocol):
-    """Runs functions of a task somewhere."""
+    """Runs functions of a task somewhere: up to `most` at a time, of which `width` may fetch."""
 
     width: int
+    most: int
     here: bool  # in the calling thread, before `submit` returns
 
-    def submit(self, function: Function[T, R], task: T, tell: Tell) -> Future[R]:
-        """Run `function(task, tell)`; `tell` is called in this process, in any thread, with the counts so
-        far."""
+    def submit(self, function: Function[T, R], task: T, tell: Tell, fetched: Fetched) -> Future[R]:
+        """Run `function(task, tell, fetched)`.
+
+        `tell` is called in this process, in any thread, with the counts so far; `fetched` likewise, when the
+        task has no more to fetch (if the engine can tell).
+        """
 
 
 class _Inline:
     """Runs a task in the calling thread before `submit` returns."""
 
-    width, here = 1, True
+    width, most, here = 1, 1, True
 
-    def submit(self, function: Function[T, R], task: T, tell: Tell) -> Future[R]:
+    def submit(self, function: Function[T, R], task: T, tell: Tell, fetched: Fetched) -> Future[R]:
         future: Future[R] = Future()
         try:
-            future.set_result(function(task, tell))
+            future.set_result(function(task, tell, fetched))
         except LakehouseError as error:
             future.set_exception(error)
         return future
 
 
 @contextmanager
-def opened_engine(name: str, most: int) -> Iterator[Engine]:
-    """The engine that LAKEHOUSE_ENGINE names, for up to `most` tasks at a time."""
+def opened_engine(name: str, tasks: int, most: int) -> Iterator[Engine]:
+    """The engine that LAKEHOUSE_ENGINE names, for so many tasks, of which at most `most` fetch at a time."""
+    most = max(1, min(tasks, most))
     if name.startswith(_DASK):
         with _cluster(name, most) as cluster:
             yield cluster
         return
     kind, _, number = name.partition(":")
-    width = min(int(number) if number else usable_cores(), most)
-    if kind == "inline" or width <= 1:
+    if kind == "inline" or tasks <= 1:
         yield _Inline()
         return
-    pool = _Processes(width)
+    pool = _Processes(min(int(number) if number else usable_cores(), most))
     try:
         yield pool
     finally:
@@ -104,19 +111,22 @@ def usable_cores() -> int:
 
 
 class _Processes:
-    """Worker processes, each driven by a thread of its own: one that dies takes no other task with it."""
+    """Worker processes, each driven by one thread at a time: one that dies takes no other task with it.
+
+    There are more than `width` of them only if some are still busy with a shard that the network has given.
+    """
 
     here = False
 
     def __init__(self, width: int) -> None:
-        self.width = width
-        self._threads = ThreadPoolExecutor(width, thread_name_prefix="shards")
-        self._mine = threading.local()
+        self.width, self.most = width, 2 * width
+        self._threads = ThreadPoolExecutor(self.most, thread_name_prefix="shards")
         self._workers: set[_Worker] = set()
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._closing = False
 
-    def submit(self, function: Function[T, R], task: T, tell: Tell) -> Future[R]:
-        return self._threads.submit(self._run, function, task, tell)
+    def submit(self, function: Function[T, R], task: T, tell: Tell, fetched: Fetched) -> Future[R]:
+        return self._threads.submit(self._run, function, task, tell, fetched)
 
     def close(self) -> None:
         """End the workers, at work or not: nothing that they do counts before it is whole."""
@@ -125,26 +135,29 @@ class _Processes:
             worker.end()
         self._threads.shutdown(cancel_futures=True)
 
-    def _run(self, function: Function[T, R], task: T, tell: Tell) -> R:
+    def _run(self, function: Function[T, R], task: T, tell: Tell, fetched: Fetched) -> R:
         for _ in range(ATTEMPTS):
             if self._closing:
                 break
+            worker = self._worker()
             try:
-                result: R = self._worker().call(function, task, tell)
+                result: R = worker.call(function, task, tell, fetched)
                 return result
             except _Dead:
-                self._workers.discard(self._mine.worker)
-                self._mine.worker.end()
-                self._mine.worker = None
+                self._workers.discard(worker)
+                worker.end()
+            finally:
+                if worker in self._workers:
+                    self._idle.put(worker)
         raise WorkerDied(ATTEMPTS)
 
     def _worker(self) -> _Worker:
-        worker: _Worker | None = getattr(self._mine, "worker", None)
-        if worker is None:
-            worker = self._mine.worker = _Worker()
-            self._workers.add(worker)
-            if self._closing:
-                worker.end()
+        with suppress(Empty):
+            return self._idle.get(timeout=_START if len(self._workers) >= self.width else 0)
+        worker = _Worker()
+        self._workers.add(worker)
+        if self._closing:
+            worker.end()
         return worker
 
 
@@ -163,15 +176,18 @@ class _Worker:
         self._process.start()
         theirs.close()
 
-    def call(self, function: Function[T, R], task: T, tell: Tell) -> R:
+    def call(self, function: Function[T, R], task: T, tell: Tell, fetched: Fetched) -> R:
         """The function's value; raises _Dead if the process is gone."""
         try:
             self._pipe.send((function, task))
             while True:
                 said, value = self._pipe.recv()
-                if said != "so far":
+                if said == "so far":
+                    tell(value)
+                elif said == "fetched":
+                    fetched()
+                else:
                     break
-                tell(value)
         except (EOFError, OSError) as error:
             raise _Dead from error
         if said == "failed":
@@ -192,7 +208,7 @@ def _serve(pipe: Connection) -> None:
             function, task = pipe.recv()
             tell = _throttled(lambda tally: pipe.send(("so far", tally)), BEAT)
             try:
-                answer = "done", function(task, tell)
+                answer = "done", function(task, tell, lambda: pipe.send(("fetched", None)))
             # Whatever it is, it is raised again where the result is awaited.
             except Exception as error:  # noqa: BLE001
                 error.add_note(traceback.format_exc())
@@ -222,13 +238,14 @@ class _Cluster:
     here = False
 
     def __init__(self, client: Client, width: int) -> None:
-        self.width = width
+        # A worker's thread is busy until its shard is in the lake: no other task could begin there.
+        self.width = self.most = width
         self._client = client
         self._topic = f"lakehouse-{uuid.uuid4().hex}"
         self._tells: dict[str, Tell] = {}
         client.subscribe_topic(self._topic, self._on_event)
 
-    def submit(self, function: Function[T, R], task: T, tell: Tell) -> Future[R]:
+    def submit(self, function: Function[T, R], task: T, tell: Tell, fetched: Fetched) -> Future[R]:
         from distributed import Future as Promise
 
         number, future = uuid.uuid4().hex, Future[R]()
@@ -293,7 +310,7 @@ def _on_cluster(function: Function[T, R], task: T, topic: str, number: str) -> R
         worker.log_event(topic, {"number": number, "tally": pickle.dumps(tally)})
 
     # The scheduler keeps the last events of a topic: so not more often than needed.
-    return function(task, _throttled(tell, 5 * BEAT))
+    return function(task, _throttled(tell, 5 * BEAT), lambda: None)
 
 
 def _as_ours(error: BaseException) -> BaseException:

@@ -32,6 +32,7 @@ _ODD = re.compile(r"[%?#]|[^:]//")  # in a URL that must be taken apart with car
 _FETCHERS = threading.local()
 
 Tell = Callable[[Tally], None]
+Fetched = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ class ShardResult:
     tally: Tally
 
 
-def build_shard(task: ShardTask, tell: Tell, fetcher: Fetcher | None = None) -> ShardResult:
-    """Fetch, check and publish; `tell` is called with the counts so far after every photo.
+def build_shard(task: ShardTask, tell: Tell, fetched: Fetched, fetcher: Fetcher | None = None) -> ShardResult:
+    """Fetch, check and publish; `tell` is called with the counts so far after every photo, `fetched` before
+    publishing begins.
 
     Raises SourceError if the source as a whole cannot be reached, LakeError if the lake cannot be written.
     """
@@ -73,6 +75,7 @@ def build_shard(task: ShardTask, tell: Tell, fetcher: Fetcher | None = None) -> 
     work = _Work(task, photos, tell)
     with spooling(task.lake, photos["photo_id"]) as spool:
         rows = ledger_rows(work.fetch(fetcher or _shared_fetcher(task.settings), spool))
+        fetched()
         shard = spool.publish(task.lake, task.image.slug)
     if shard:
         work.tally.shards.append(shard.sha256)

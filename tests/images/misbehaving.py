@@ -11,19 +11,20 @@ from lakehouse.errors import LakeError
 from lakehouse.images.report import Tally
 
 
-def double(task, tell):
+def double(task, tell, fetched):
     tell(Tally(requested=task))
+    fetched()
     return 2 * task
 
 
-def deadly(task, tell):
+def deadly(task, tell, fetched):
     if task == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
     return os.getpid()
 
 
-def dies_once(folder, task, tell):
+def dies_once(folder, task, tell, fetched):
     marker = Path(folder) / str(task)
     if not marker.exists():
         marker.touch()
@@ -31,5 +32,5 @@ def dies_once(folder, task, tell):
     return task
 
 
-def fails(task, tell):
+def fails(task, tell, fetched):
     raise (LakeError("no room") if task == 1 else ZeroDivisionError("a bug"))

@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -165,11 +168,44 @@ def test_a_source_that_denies_everything_ends_the_run(store, faulty):
         store("processes:2", photos=400)
 
 
+def test_the_next_shard_is_fetched_while_one_is_published(faulty, tmp_path, monkeypatch):
+    publish, waited = Lake.publish, []
+
+    def slowly(lake, file, key):
+        if not waited:
+            waited.append(faulty.hits.total())
+            until(lambda: faulty.hits.total() > waited[0])
+        publish(lake, file, key)
+
+    @contextmanager
+    def threads(name, tasks, most):
+        with ThreadPoolExecutor(2) as pool:
+            yield SimpleNamespace(width=1, most=2, here=False, submit=pool.submit)
+
+    monkeypatch.setattr(Lake, "publish", slowly)
+    monkeypatch.setattr(build, "opened_engine", threads)
+    lake = Lake(str(tmp_path / "lake"), Settings())
+    report = store_photos(lake, "inat", faulty.photos(range(1, PHOTOS + 1)), image=ImageSpec())
+    assert report.stored == PHOTOS - 2
+    assert waited == [SHARD], "nobody else fetched before that shard was fetched"
+
+
+def test_one_process_fetches_and_another_publishes(tmp_path):
+    with opened_engine("processes:1", 9, 2) as engine:
+        assert (engine.width, engine.most) == (1, 2)
+        told = []
+        engine.submit(misbehaving.double, 1, _no_news, lambda: told.append("fetched")).result(60)
+        assert told == ["fetched"]
+
+
 def test_an_unknown_engine_is_wrong_usage(monkeypatch):
     monkeypatch.setattr("lakehouse.images.engine._CONNECT", 1.0)
     with pytest.raises(ValueError, match="engine"):
         Settings(engine="ray://x")
-    with pytest.raises(UsageError, match="no Dask scheduler answers"), opened_engine("dask://127.0.0.1:9", 2):
+    with (
+        pytest.raises(UsageError, match="no Dask scheduler answers"),
+        opened_engine("dask://127.0.0.1:9", 2, 2),
+    ):
         pass
 
 
@@ -180,39 +216,44 @@ def _no_news(tally):
     return None
 
 
+def _nobody():
+    return None
+
+
 def test_a_task_that_kills_its_worker_fails_alone():
-    with opened_engine("processes:2", 2) as engine:
-        futures = {task: engine.submit(misbehaving.deadly, task, _no_news) for task in range(5)}
+    with opened_engine("processes:2", 9, 2) as engine:
+        futures = {task: engine.submit(misbehaving.deadly, task, _no_news, _nobody) for task in range(5)}
         errors = {task: future.exception(60) for task, future in futures.items()}
     assert isinstance(errors.pop(3), WorkerDied)
     assert set(errors.values()) == {None}
 
 
 def test_a_worker_that_dies_once_costs_nothing(tmp_path):
-    with opened_engine("processes:2", 2) as engine:
+    with opened_engine("processes:2", 9, 2) as engine:
         futures = [
-            engine.submit(partial(misbehaving.dies_once, str(tmp_path)), task, _no_news) for task in range(3)
+            engine.submit(partial(misbehaving.dies_once, str(tmp_path)), task, _no_news, _nobody)
+            for task in range(3)
         ]
         assert [future.result(60) for future in futures] == [0, 1, 2]
     assert ATTEMPTS > 1
 
 
 def test_errors_come_back_as_they_are():
-    with opened_engine("processes:2", 2) as engine:
+    with opened_engine("processes:2", 9, 2) as engine:
         with pytest.raises(LakeError, match="no room"):
-            engine.submit(misbehaving.fails, 1, _no_news).result(60)
+            engine.submit(misbehaving.fails, 1, _no_news, _nobody).result(60)
         with pytest.raises(ZeroDivisionError, match="a bug") as raised:
-            engine.submit(misbehaving.fails, 2, _no_news).result(60)
+            engine.submit(misbehaving.fails, 2, _no_news, _nobody).result(60)
         assert "fails" in raised.value.__notes__[0]
         told = []
-        assert engine.submit(misbehaving.double, 21, told.append).result(60) == 42
+        assert engine.submit(misbehaving.double, 21, told.append, _nobody).result(60) == 42
     assert [tally.requested for tally in told] == [21]
 
 
 @pytest.mark.slow
 def test_a_task_that_kills_dask_workers_ends_with_an_error(dask):
-    with opened_engine(dask, 2) as engine:
-        assert isinstance(engine.submit(misbehaving.deadly, 3, _no_news).exception(200), WorkerDied)
+    with opened_engine(dask, 9, 2) as engine:
+        assert isinstance(engine.submit(misbehaving.deadly, 3, _no_news, _nobody).exception(200), WorkerDied)
 
 
 # --- kill -9
