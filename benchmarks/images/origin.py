@@ -69,6 +69,8 @@ def running(folder: Path, core: int | None) -> Iterator[Origin]:
     if not Path(nginx).exists() or not (_MODULES / "ngx_http_lua_module.so").exists():
         raise SystemExit("needs nginx with lua: apt-get install nginx-light libnginx-mod-http-lua")
     origin = Origin(folder)
+    if _answers(origin.port("http")):
+        raise SystemExit(f"port {origin.port('http')} is taken, perhaps by an earlier run's nginx: stop it")
     _certify(origin)
     configuration = folder / "nginx.conf"
     configuration.write_text(_configuration(folder))
@@ -147,8 +149,12 @@ def _certify(origin: Origin) -> None:
 
 def _wait(port: int) -> None:
     for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if _answers(port):
+            return
         time.sleep(0.1)
     raise SystemExit("nginx did not start; see error.log in the folder")
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

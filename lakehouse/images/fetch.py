@@ -383,8 +383,7 @@ class _Run:
             pace.answered()
         else:
             slow = verdict.kind in (Kind.THROTTLED, Kind.TIMEOUT, Kind.UNREACHABLE)
-            pause = asked if asked is not None else wait if verdict.kind is not Kind.TRANSIENT else 0.0
-            pace.trouble(now, job.started, cut=slow, pause=pause)
+            pace.trouble(now, job.started, cut=slow, asked=asked or 0.0, wait=wait if slow else 0.0)
         return wait, asked or 0.0
 
     def _fail(self, job: _Job, problem: Problem, exchange: Exchange | None = None) -> None:

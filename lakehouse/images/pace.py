@@ -15,7 +15,7 @@ _FIRST_WINDOW = 16
 _DENIALS_IN_A_ROW = 50
 _RECENT = 200
 _FEW_DENIALS = 10
-_TROUBLES = 20
+_WAVE, _TROUBLES = 3, 20  # failures in a row
 _FEW_ANSWERS = 20
 
 
@@ -170,11 +170,15 @@ class HostPace:
         self.denials += 1
         self._recent.append(True)
 
-    def trouble(self, now: float, started: float, *, cut: bool, pause: float) -> None:
-        """A request failed and it concerns the host: `cut` the window, start nothing for `pause` seconds."""
+    def trouble(self, now: float, started: float, *, cut: bool, asked: float, wait: float) -> None:
+        """A request failed and it concerns the host: `cut` the window, start nothing for the seconds that the
+        host `asked` for, or for `wait` if others just failed too: one in a hundred that fails is no reason to
+        leave the host alone.
+        """
         if not self._troubles:
             self._trouble_since = now
         self._troubles += 1
+        pause = asked if asked or self._troubles < _WAVE else wait
         self._not_before = max(self._not_before, now + pause)
         if cut and started > self._last_cut:  # one distress, however many requests it hits, halves once
             self._last_cut, self._ramping = now, False

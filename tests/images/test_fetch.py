@@ -14,6 +14,8 @@ import pytest
 from lakehouse.errors import SourceError
 from lakehouse.images.answers import Outcome, PhotoRequest, Problem
 from lakehouse.images.fetch import CurlFetcher
+from lakehouse.images.pace import HostPace, Latency
+from lakehouse.images.wire import Limits
 from lakehouse.settings import Settings
 
 
@@ -116,6 +118,31 @@ def test_a_throttling_host_is_asked_by_fewer_at_once(fetch, server, fetcher):
     assert sum(answer.problem is None for answer in answers.values()) >= 297
     assert fetcher._hosts[server.url].window < 16
     assert sum(server.hits.values()) < 600
+
+
+def test_one_failure_among_many_does_not_stop_the_host(server, settings):
+    server.on(1, once(gives(503)))
+    limits = Limits(backoff_base=1.0, backoff_cap=1.0)
+    requests = [PhotoRequest(one, server.photo_url(one)) for one in range(1, 60)]
+    # By this seed the photo waits 0.96 s; the others do not.
+    list(CurlFetcher(settings, limits, seed=2).fetch(requests))
+    gaps = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
+    assert max(gaps[:-1]) < 0.5 < gaps[-1]
+    assert server.hits[server.photo_path(1)] == 2
+
+
+def test_a_wave_of_failures_stops_the_host():
+    pace = HostPace(64, None, 60.0, Latency(8.0, 0.2, 0.02))
+    paused = []
+    for _ in range(3):
+        pace.trouble(1.0, 0.0, cut=True, asked=0.0, wait=5.0)
+        paused.append(pace.ready_at())
+    assert paused == [1.0, 1.0, 6.0]
+    pace.served("http://host/1")
+    pace.trouble(7.0, 6.5, cut=True, asked=0.0, wait=5.0)
+    assert pace.ready_at() == 7.0
+    pace.trouble(7.0, 6.5, cut=True, asked=2.0, wait=0.1)
+    assert pace.ready_at() == 9.0, "what the host asks for counts at once"
 
 
 def test_there_are_never_more_requests_at_once_than_allowed(fetch, server, settings):
