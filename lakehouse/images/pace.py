@@ -11,7 +11,7 @@ from statistics import median
 
 from lakehouse.images.wire import Signature
 
-_FIRST_WINDOW = 16
+_FIRST_WINDOW = 32
 _DENIALS_IN_A_ROW = 50
 _RECENT = 200
 _FEW_DENIALS = 10
