@@ -8,6 +8,8 @@ else was first, and leaves alone what others added: resources, extras and groups
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +40,9 @@ from lakehouse.errors import CatalogError
 from lakehouse.settings import Settings
 from lakehouse.snapshots.model import Root, Version
 
-_TRIES = 5  # at an entry that others keep changing
+_TRIES = 7  # at an entry that others keep changing
+_UNKEPT = 3  # times that an entry may be other than written in the same respect
+_PAUSE = 0.05  # seconds that the second try waits at most, and each later one twice as long as the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,8 @@ def publish(
 
 def _settle(ckan: Ckan, wanted: Mapping[str, Any], version: Version, target: CkanTarget) -> Mapping[str, Any]:
     """Make an entry that is there as it should be, whoever else is at it."""
-    for _ in range(_TRIES):
+    unkept: list[str] = []
+    for tried in range(_TRIES):
         found = _read(ckan, wanted["name"])
         if found is None:
             raise CatalogError(
@@ -130,7 +135,15 @@ def _settle(ckan: Ckan, wanted: Mapping[str, Any], version: Version, target: Cka
         try:
             return _update(ckan, found, wanted)
         except _OvertakenError:
-            continue
+            pass
+        except _NotKeptError as error:
+            # CKAN answers with what it reads after it has written: with several at it that may be anybody's.
+            unkept.append(str(error))
+            if unkept.count(str(error)) == _UNKEPT:
+                raise CatalogError(
+                    f"{ckan.page(wanted['name'])} did not keep what was written: {error}"
+                ) from None
+        time.sleep(random.uniform(0, _PAUSE * 2**tried))
     raise CatalogError(
         f"{ckan.page(wanted['name'])} was changed by someone else each of {_TRIES} times; publish again later"
     )
@@ -138,6 +151,10 @@ def _settle(ckan: Ckan, wanted: Mapping[str, Any], version: Version, target: Cka
 
 class _OvertakenError(Exception):
     """The entry was changed between reading and writing it."""
+
+
+class _NotKeptError(Exception):
+    """The entry is not as it was written; the text says in what."""
 
 
 def withdraw(name: str, settings: Settings) -> bool:
@@ -264,7 +281,7 @@ def _update(ckan: Ckan, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
             raise _OvertakenError from None
         raise
     if problems := compare(result, wanted):
-        raise CatalogError(f"{ckan.page(wanted['name'])} did not keep what was written: {problems[0]}")
+        raise _NotKeptError(problems[0])
     return dict(result)
 
 
