@@ -124,6 +124,8 @@ def _settle(ckan: Ckan, wanted: Mapping[str, Any], version: Version, target: Cka
     """Make an entry that is there as it should be, whoever else is at it."""
     unkept: list[str] = []
     for tried in range(_TRIES):
+        if tried:
+            time.sleep(random.uniform(0, _PAUSE * 2 ** (tried - 1)))
         found = _read(ckan, wanted["name"])
         if found is None:
             raise CatalogError(
@@ -143,7 +145,6 @@ def _settle(ckan: Ckan, wanted: Mapping[str, Any], version: Version, target: Cka
                 raise CatalogError(
                     f"{ckan.page(wanted['name'])} did not keep what was written: {error}"
                 ) from None
-        time.sleep(random.uniform(0, _PAUSE * 2**tried))
     raise CatalogError(
         f"{ckan.page(wanted['name'])} was changed by someone else each of {_TRIES} times; publish again later"
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -151,20 +151,23 @@ def _results(
                 break
             fetching.add(number)
             under_way[number] = _submit(engine, one, number, fetcher, running, pulse, news)
-        with suppress(Empty):
-            number = news.get(timeout=BEAT)
-            fetching.discard(number)
-            if number in under_way and under_way[number].done():
-                running.pop(number, None)
-                future = under_way.pop(number)
-                error = future.exception()
-                if error is None:
-                    yield future.result()
-                elif not isinstance(error, LakehouseError):
-                    raise error
-                elif failure is None or isinstance(failure, WorkerDied):
-                    failure = error
         pulse.beat()
+        try:
+            number = news.get(timeout=BEAT)
+        except Empty:
+            continue
+        fetching.discard(number)
+        if number not in under_way or not under_way[number].done():
+            continue
+        running.pop(number, None)
+        future = under_way.pop(number)
+        error = future.exception()
+        if error is None:
+            yield future.result()
+        elif not isinstance(error, LakehouseError):
+            raise error
+        elif failure is None or isinstance(failure, WorkerDied):
+            failure = error
     if failure:
         raise failure
 

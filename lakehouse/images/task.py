@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import starmap
@@ -20,6 +20,7 @@ from lakehouse.campaign import ImageSpec
 from lakehouse.errors import LakehouseError
 from lakehouse.images.answers import Answer, Outcome, PhotoRequest, Problem
 from lakehouse.images.check import Checked, Checker
+from lakehouse.images.engine import Fetched, Tell
 from lakehouse.images.fetch import CurlFetcher, Fetcher
 from lakehouse.images.ledger import LedgerRow, in_shard, ledger_rows
 from lakehouse.images.report import Tally
@@ -30,9 +31,6 @@ from lakehouse.tombstones import load_tombstones
 
 _ODD = re.compile(r"[%?#]|[^:]//")  # in a URL that must be taken apart with care
 _FETCHERS = threading.local()
-
-Tell = Callable[[Tally], None]
-Fetched = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

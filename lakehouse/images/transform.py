@@ -36,6 +36,7 @@ _RESIZING = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear), use_alpha=
 # For the hash sixteen pixels of each area are as good as all.
 _AVERAGING = ResizeOptions(ResizeAlg.super_sampling(FilterType.box, 4), use_alpha=False)
 _AVERAGED = {"L", "LA", "RGB", "RGBA", "CMYK"}
+_USUAL = 4_000_000  # pixels; a larger picture has a resizer of its own, so that its memory is given back
 _PROFILE = b"ICC_PROFILE"
 # Sources: RFC 9649 (14 bits a side); libjpeg's JPEG_MAX_DIMENSION.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
@@ -58,7 +59,7 @@ def render(data: bytes, spec: ImageSpec) -> tuple[bytes, ImageFacts]:
         with opened(data) as image:
             orientation, profile = orientation_of(image), image.info.get("icc_profile")
             animated = bool(getattr(image, "is_animated", False))
-            check_whole(data, head, animated)
+            check_whole(data, head.kind, animated)
             target = fitted(image.width, image.height, spec.max_side)
             if head.strictly and image.mode in ("RGB", "L"):
                 picture = _decoded(data, image.size, target)
@@ -102,12 +103,7 @@ def _decoded(data: bytes, size: tuple[int, int], target: tuple[int, int]) -> Ima
 
 
 class _Resizers(threading.local):
-    """A thread's resizer, which keeps the memory that it works in.
-
-    That is a few megabytes below so many pixels; a larger picture has a resizer of its own.
-    """
-
-    most = 4_000_000
+    """A thread's resizer, which keeps the memory that it works in, up to four bytes a pixel."""
 
     def __init__(self) -> None:
         self.usual = Resizer()
@@ -120,7 +116,7 @@ def _resized(picture: Image.Image, size: tuple[int, int], how: ResizeOptions = _
     if picture.size == size:
         return picture
     small = Image.new(picture.mode, size)
-    usual = picture.width * picture.height <= _RESIZERS.most
+    usual = picture.width * picture.height <= _USUAL
     (_RESIZERS.usual if usual else Resizer()).resize_pil(picture, small, how)
     return small
 

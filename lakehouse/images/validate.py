@@ -90,7 +90,7 @@ def inspect(data: bytes) -> ImageFacts:
         with opened(data) as image:
             (width, height), orientation, gps = image.size, orientation_of(image), is_located(image)
             mode, animated = image.mode, bool(getattr(image, "is_animated", False))
-            check_whole(data, head, animated)
+            check_whole(data, head.kind, animated)
             dhash = difference_hash(_gray(data, head, image))
     return ImageFacts(
         sha256=hashlib.sha256(data).digest(),
@@ -135,30 +135,27 @@ def glance(data: bytes) -> ImageFacts:
     )
 
 
-def check_whole(data: bytes, head: Head, animated: bool) -> None:
+def check_whole(data: bytes, kind: str, animated: bool) -> None:
     """What decoding the first picture does not tell; an exception if the file was cut or damaged."""
-    if head.kind == "png":
+    if kind == "png":
         # Loading skips the checksums of the pixel data; for PNG (and only for PNG) verify() reads them all.
         with Image.open(io.BytesIO(data), formats=("PNG",)) as unread:
             unread.verify()
         if _PNG_END not in data:
             raise ValueError("no end mark")
         check_rows(data)
-    # Of an animation that was cut after its first picture nothing tells that there was more, and Pillow takes
-    # a JPEG for whole that was cut between two scans.
-    if (animated or head.kind == "gif" or head.jpeg) and not _has_end(data, head):
+    # Of an animation that was cut after its first picture nothing tells that there was more.
+    if (animated or kind == "gif") and not _has_end(data, kind):
         raise ValueError("no end mark")
 
 
-def _has_end(data: bytes, head: Head) -> bool:
-    """Whether the file is there to its end, of which only the first picture is decoded."""
-    if head.jpeg:
-        return has_end(data, head.jpeg.scan)
-    if head.kind == "gif":
+def _has_end(data: bytes, kind: str) -> bool:
+    """Whether an animation is there to its end, of which only the first frame is decoded."""
+    if kind == "gif":
         return _gif_has_end(data)
-    if head.kind == "webp":
+    if kind == "webp":
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    return True  # a PNG's chunks have been read to the last
+    return True  # a PNG's chunks have been read to the last; of a JPEG with several pictures the first counts
 
 
 class Head(NamedTuple):
